@@ -1,0 +1,1 @@
+"""From source to release: locks, sandboxed builds, provenance, source packs."""

@@ -1,0 +1,1 @@
+"""The transparency log: writer, server, witness, client, local view and fsck."""

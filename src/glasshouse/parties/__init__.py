@@ -1,0 +1,1 @@
+"""Keys, signers, node configuration and charter drafting."""

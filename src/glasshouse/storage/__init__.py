@@ -1,0 +1,1 @@
+"""PostgreSQL, object stores and durable files."""

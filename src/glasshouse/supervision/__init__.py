@@ -1,0 +1,1 @@
+"""Rebuilder and auditor daemons: the independent parties' side."""

@@ -1,0 +1,1 @@
+"""Formats and offline verification: pure functions over bytes."""
