@@ -1,0 +1,130 @@
+"""`glasshouse verify FILE --evidence E --charter PIN [--at TIME] [--json]`: reads three files, prints the answer.
+
+Exit: 0 verified · 1 a file is unparseable or unreadable · 2 usage · 3 mismatch · 4 not authorised · 5 undecided.
+"""
+
+import argparse
+import json
+import re
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from glasshouse_verify.errors import FormatError, VerifyError
+from glasshouse_verify.evidence import MAX_EVIDENCE, parse_evidence
+from glasshouse_verify.gate import check_file
+from glasshouse_verify.report import Claim, Outcome, Report, State, utc
+
+SCHEMA = "glasshouse.verify/v1"
+_MARKS = {State.VERIFIED: "✔", State.MISMATCH: "✘", State.UNDECIDED: "?"}
+_CHUNK = 1 << 20
+
+
+def main(argv: list[str], now: int) -> int:
+    """Run the command at Unix time `now` (overridden by --at); returns the exit code."""
+    options = _parser().parse_args(argv)
+    at = now if options.at is None else options.at
+    try:
+        digest = _file_digest(Path(options.file))
+        evidence = parse_evidence(_read(Path(options.evidence), "evidence"))
+        pin = _read(Path(options.charter), "charter")
+        report = check_file(pin.rstrip(b"\n"), evidence, digest, at)
+    except FormatError as error:
+        return _fail(options.json, options.file, error.field, error.reason)
+    except (VerifyError, OSError) as error:
+        return _fail(options.json, options.file, None, str(error))
+    print(_as_json(options.file, digest, at, report) if options.json else _as_text(options.file, digest, at, report))
+    return int(report.outcome)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="glasshouse verify",
+        description="Check offline that a file is what the public ledger shows, built from the source shown.",
+        epilog="Exit: 0 verified, 1 unparseable, 2 usage, 3 mismatch, 4 not authorised, 5 undecided.",
+    )
+    parser.add_argument("file", metavar="FILE", help="the file in hand")
+    parser.add_argument("--evidence", required=True, metavar="E", help="its evidence file")
+    parser.add_argument("--charter", required=True, metavar="PIN", help="the first charter, which you pinned")
+    parser.add_argument("--at", type=_time, metavar="TIME", help="judge at this time (UTC, 2026-11-21T12:00:00Z)")
+    parser.add_argument("--json", action="store_true", help=f"print {SCHEMA}")
+    return parser
+
+
+def _time(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,12}", text, re.ASCII):
+        return int(text)
+    match = re.fullmatch(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError("must be UTC such as 2026-11-21T12:00:00Z, or Unix seconds")
+    year, month, day, hour, minute, second = map(int, match.groups())
+    shifted = year - (month <= 2)
+    day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+    days = shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400 + day_of_year - 719_468
+    seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
+    if seconds < 0 or utc(seconds) != text:
+        raise argparse.ArgumentTypeError("is no such time")
+    return seconds
+
+
+def _read(path: Path, field: str) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(MAX_EVIDENCE + 1)
+    if len(data) > MAX_EVIDENCE:
+        raise FormatError(field, f"must be at most {MAX_EVIDENCE} bytes")
+    return data
+
+
+def _file_digest(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _fail(as_json: bool, file: str, field: str | None, reason: str) -> int:
+    if as_json:
+        error = {"reason": reason} | ({"field": field} if field else {})
+        print(json.dumps({"schema": SCHEMA, "file": file, "outcome": "unparseable", "exit": 1, "error": error}))
+    else:
+        print(f"glasshouse verify: {field + ': ' if field else ''}{reason}", file=sys.stderr)
+    return int(Outcome.UNPARSEABLE)
+
+
+def _as_json(file: str, digest: str, at: int, report: Report) -> str:
+    claims = [_claim_json(claim) for claim in report.claims]
+    answer = {
+        "schema": SCHEMA,
+        "file": file,
+        "sha256": digest,
+        "at": utc(at),
+        "outcome": report.outcome.name.lower().replace("_", "-"),
+        "exit": int(report.outcome),
+        "claims": claims,
+    }
+    return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+def _claim_json(claim: Claim) -> dict[str, Any]:
+    return {
+        "claim": claim.claim,
+        "state": claim.state.value,
+        "text": claim.text,
+        "by": list(claim.by),
+        "when": None if claim.when is None else utc(claim.when),
+        "recheck": claim.recheck,
+        "limit": claim.limit,
+    }
+
+
+def _as_text(file: str, digest: str, at: int, report: Report) -> str:
+    title = report.outcome.name.replace("_", " ")
+    lines = [f"{title}  {file}", f"  sha256 {digest}, judged at {utc(at)}", ""]
+    for claim in report.claims:
+        lines.append(f"  {_MARKS[claim.state]} {claim.claim:<11}{claim.text}")
+        who = ", ".join(claim.by) + (f", {utc(claim.when)}" if claim.when is not None else "")
+        lines += [f"      {label}: {value}" for label, value in (("by", who), ("recheck", claim.recheck)) if value]
+    limits = [f"  - {claim.limit}" for claim in report.claims if claim.limit]
+    return "\n".join([*lines, *(["", "  What this does not show:", *limits] if limits else [])])

@@ -1,0 +1,122 @@
+"""Evidence: one small file that proves offline what a released file is, given the pinned first charter.
+
+    {"amendments":[{"delta":{…},"index":9,"signatures":[…]}],
+     "checkpoint":"ledger.acme.example\\n1042\\n…",
+     "handovers":[],"hashes":"<base64>","name":"…whl","pin":"<id of the first charter>","platform":"linux-x86_64",
+     "provenance":{"signatures":[…],"statement":{…}},
+     "rebuilds":[{"index":14,"signatures":[…],"statement":{…}}],
+     "release":{…},"row":{…},"schema":"glasshouse.evidence/v1","source":{…},"status":{…}}
+
+Canonical JSON, uncompressed. Statements stand inline; their envelopes, and so their ledger leaves, are rebuilt byte for
+byte. Amendments are merge patches on the charter before. `hashes` is one multiproof (see tlog) in the tree of
+`checkpoint`: it covers the inclusion of each statement, and the consistency of the status's checkpoint and the handovers.
+A handover is a checkpoint under the policy of the charter before, wherever an amendment changes log key or witnesses.
+"""
+
+from dataclasses import dataclass
+
+from glasshouse_verify.codec import Digest, FileName, Identifier, Json, SignatureText, decode, encode
+from glasshouse_verify.dsse import Envelope, EnvelopeSignature
+from glasshouse_verify.encoding import decode_base64, encode_base64, format_json, parse_json
+from glasshouse_verify.errors import FormatError
+
+SCHEMA = "glasshouse.evidence/v1"
+MAX_EVIDENCE = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignatureMember:
+    """One signature of an envelope."""
+
+    keyid: Digest
+    sig: SignatureText
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attested:
+    """A signed statement, inline."""
+
+    statement: Json
+    signatures: tuple[SignatureMember, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logged:
+    """A signed statement, inline, and its ledger index."""
+
+    statement: Json
+    signatures: tuple[SignatureMember, ...]
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amendment:
+    """A charter amendment: the merge patch of its predicate, its ledger index and its votes."""
+
+    delta: Json
+    signatures: tuple[SignatureMember, ...]
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The parsed file. `status` and `row` are absent where the oversight parties have not spoken yet."""
+
+    schema: str
+    pin: Digest
+    platform: Identifier
+    name: FileName
+    checkpoint: str
+    amendments: tuple[Amendment, ...]
+    handovers: tuple[str, ...]
+    source: Logged
+    release: Logged
+    provenance: Attested
+    rebuilds: tuple[Logged, ...]
+    hashes: str
+    status: Logged | None = None
+    row: Json | None = None
+
+
+def parse_evidence(data: bytes) -> Evidence:
+    """Parse an evidence file strictly; raises FormatError naming the member."""
+    evidence: Evidence = decode(Evidence, parse_json(data, "evidence", MAX_EVIDENCE), "evidence")
+    if evidence.schema != SCHEMA:
+        raise FormatError("evidence.schema", f"must be {SCHEMA}")
+    if (evidence.status is None) != (evidence.row is None):
+        raise FormatError("evidence.row", "stands with the status or not at all")
+    split_hashes(evidence.hashes)
+    return evidence
+
+
+def format_evidence(evidence: Evidence) -> bytes:
+    """The canonical bytes of an evidence file."""
+    return format_json(encode(evidence))
+
+
+def envelope_of(attested: Attested | Logged) -> Envelope:
+    """The DSSE envelope that an inline statement stands for."""
+    return Envelope(payload=format_json(attested.statement), signatures=signatures_of(attested.signatures))
+
+
+def signatures_of(members: tuple[SignatureMember, ...]) -> tuple[EnvelopeSignature, ...]:
+    """Envelope signatures of inline members."""
+    return tuple(
+        EnvelopeSignature(keyid=m.keyid, signature=decode_base64(m.sig, "evidence.signatures.sig", 64)) for m in members
+    )
+
+
+def members_of(envelope: Envelope) -> tuple[SignatureMember, ...]:
+    """Inline members of envelope signatures."""
+    return tuple(
+        SignatureMember(keyid=Digest(s.keyid), sig=SignatureText(encode_base64(s.signature)))
+        for s in envelope.signatures
+    )
+
+
+def split_hashes(text: str) -> list[bytes]:
+    """The 32-byte hashes of the multiproof."""
+    data = decode_base64(text, "evidence.hashes")
+    if len(data) % 32:
+        raise FormatError("evidence.hashes", "must be a whole number of 32-byte hashes")
+    return [data[n : n + 32] for n in range(0, len(data), 32)]

@@ -1,0 +1,387 @@
+"""Statements: one signed claim about things named by digest (in-toto Statement v1).
+
+    {"_type":"https://in-toto.io/Statement/v1",
+     "predicate":{"file":…,"party":"acme",…},
+     "predicateType":"https://glasshouse.example/release/v1",
+     "subject":[{"digest":{"sha256":"…"},"name":"yara_python-4.5.4-cp311-cp311-linux_x86_64.whl"}]}
+
+The payload is canonical JSON. The subject of our own predicates follows from the predicate (`subjects`), so a statement
+has one form only; a subject that says anything else is refused. Foreign predicates (SLSA provenance) are kept as JSON.
+The identity of a statement is the SHA-256 of its DSSE pre-authentication encoding (`dsse.statement_id`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from glasshouse_verify.codec import (
+    Digest,
+    FileName,
+    Identifier,
+    Path,
+    Product,
+    Text,
+    Version,
+    decode,
+    encode,
+)
+from glasshouse_verify.dsse import MAX_ENTRY
+from glasshouse_verify.encoding import format_json, parse_json
+from glasshouse_verify.errors import FormatError
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+URI_BASE = "https://glasshouse.example/"
+PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
+
+
+class Use(StrEnum):
+    """What a key may sign; one per predicate, so that a key entitled to one thing is entitled to nothing else."""
+
+    CHARTER = "charter"
+    SOURCE = "source"
+    PROVENANCE = "provenance"
+    RELEASE = "release"
+    REBUILD = "rebuild"
+    STATUS = "status"
+    HOLD = "hold"
+    FINDING = "finding"
+
+
+class Verdict(StrEnum):
+    """What a rebuilder found; never merged. The order is from best to worst."""
+
+    IDENTICAL = "identical"
+    IDENTICAL_MODULO_SIGNATURE = "identical-modulo-signature"
+    STABILISED_EQUAL = "stabilised-equal"
+    PACK_NOT_RECEIVED = "pack-not-received"
+    BUILD_FAILED = "build-failed"
+    DIFFERS = "differs"
+
+
+class Action(StrEnum):
+    """What a hold statement does to a release."""
+
+    HOLD = "hold"
+    WITHDRAW = "withdraw"
+    SUPERSEDE = "supersede"
+    LIFT = "lift"
+
+
+Subject = tuple[str, str]  # name, SHA-256
+
+
+class Predicate(Protocol):
+    """A typed predicate: names its party and knows its subjects."""
+
+    @property
+    def party(self) -> Identifier:
+        """The party that makes the claim."""
+
+    def subjects(self) -> list[Subject]:
+        """Name and SHA-256 of each thing the claim is about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """A manifest by its Merkle root and number of rows."""
+
+    root: Digest
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """The encrypted source pack: ciphertext digest and bytes, and the parties that can open it."""
+
+    sha256: Digest
+    size: int
+    recipients: tuple[Identifier, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The source of one product version. `epoch` is the commit time in Unix seconds, the only time a build may see."""
+
+    party: Identifier
+    product: Product
+    version: Version
+    manifest: Tree
+    lock: Tree
+    recipe: Path
+    epoch: int
+    time: int
+    pack: Pack
+    commit: Text | None = None
+    authors: tuple[Text, ...] | None = None
+    reviewers: tuple[Text, ...] | None = None
+
+    def subjects(self) -> list[Subject]:
+        """The manifest's root, named product@version."""
+        return [(f"{self.product}@{self.version}", self.manifest.root)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasedFile:
+    """One shipped file. `unsigned` is the digest before a signature was embedded, where one was."""
+
+    platform: Identifier
+    name: FileName
+    sha256: Digest
+    unsigned: Digest | None = None
+
+    @property
+    def built(self) -> Digest:
+        """The digest that the build has to yield."""
+        return self.unsigned or self.sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Exactly one digest for each product, version, platform and file."""
+
+    party: Identifier
+    product: Product
+    version: Version
+    channel: Identifier
+    source: Digest
+    provenance: Digest
+    sbom: Digest
+    files: tuple[ReleasedFile, ...]
+    time: int
+
+    def __post_init__(self) -> None:
+        keys = [(f.platform, f.name) for f in self.files]
+        if not keys or keys != sorted(set(keys)):
+            raise FormatError("release.files", "must be sorted by platform and name, each once, at least one")
+
+    def subjects(self) -> list[Subject]:
+        """The shipped files."""
+        return [(f.name, f.sha256) for f in self.files]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RebuiltFile:
+    """What one rebuild made of one released file."""
+
+    platform: Identifier
+    name: FileName
+    shipped: Digest
+    verdict: Verdict
+    rebuilt: Digest | None = None
+
+    def __post_init__(self) -> None:
+        if self.verdict == Verdict.IDENTICAL and self.rebuilt is None:
+            raise FormatError("rebuild.files.rebuilt", "is missing beside the verdict identical")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpaqueFile:
+    """A binary in the source that nobody can read as source."""
+
+    path: Path
+    sha256: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuild:
+    """A rebuilder's verdict on a release, negative ones too; `replaces` names its own earlier verdict."""
+
+    party: Identifier
+    product: Product
+    version: Version
+    release: Digest
+    source: Digest
+    verdict: Verdict
+    files: tuple[RebuiltFile, ...]
+    blind: bool
+    explanation: Text
+    not_varied: tuple[Text, ...]
+    time: int
+    opaque: tuple[OpaqueFile, ...] | None = None
+    provenance: Digest | None = None
+    report: Digest | None = None
+    log: Digest | None = None
+    replaces: Digest | None = None
+
+    def __post_init__(self) -> None:
+        order = list(Verdict)
+        if not self.files or self.verdict != max((f.verdict for f in self.files), key=order.index):
+            raise FormatError("rebuild.verdict", "must be the worst of the files' verdicts")
+
+    def subjects(self) -> list[Subject]:
+        """The shipped files the verdict is about."""
+        return [(f.name, f.shipped) for f in self.files]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A ledger head: what a checkpoint says."""
+
+    origin: str
+    size: int
+    root: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The state of every release in the ledger below `checkpoint`, as one manifest; see gate.StatusRow for its rows."""
+
+    party: Identifier
+    checkpoint: Head
+    charter: Digest
+    rows: Tree
+    blob: Digest
+    time: int
+
+    def subjects(self) -> list[Subject]:
+        """The manifest file of the rows."""
+        return [("status", self.blob)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """Stops, withdraws or supersedes a release, or lifts the party's own earlier hold (`lifts`)."""
+
+    party: Identifier
+    action: Action
+    release: Digest
+    reason: Text
+    time: int
+    lifts: Digest | None = None
+    successor: Digest | None = None
+
+    def __post_init__(self) -> None:
+        if (self.action == Action.LIFT) != (self.lifts is not None):
+            raise FormatError("hold.lifts", "names the hold that a lift ends, and stands in nothing else")
+
+    def subjects(self) -> list[Subject]:
+        """The statement of the release."""
+        return [("release", self.release)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """An auditor's alarm: a rule that the named statements break."""
+
+    party: Identifier
+    rule: Identifier
+    about: tuple[Digest, ...]
+    text: Text
+    time: int
+
+    def __post_init__(self) -> None:
+        if not self.about:
+            raise FormatError("finding.about", "must name at least one digest")
+
+    def subjects(self) -> list[Subject]:
+        """What the finding is about."""
+        return [(self.rule, digest) for digest in self.about]
+
+
+_PREDICATES: dict[str, tuple[Use, type[Any]]] = {}
+
+
+def register(use: Use, kind: type[Any]) -> None:
+    """Make `kind` the predicate that keys with `use` sign."""
+    _PREDICATES[predicate_type(use)] = (use, kind)
+
+
+def predicate_type(use: Use) -> str:
+    """The predicate type URI of a use."""
+    return PROVENANCE_TYPE if use == Use.PROVENANCE else f"{URI_BASE}{use}/v1"
+
+
+for _use, _kind in {
+    Use.SOURCE: Source,
+    Use.RELEASE: Release,
+    Use.REBUILD: Rebuild,
+    Use.STATUS: Status,
+    Use.HOLD: Hold,
+    Use.FINDING: Finding,
+}.items():
+    register(_use, _kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A parsed statement. `predicate` is typed for our own kinds, JSON for foreign ones; `payload` is what was signed."""
+
+    use: Use
+    predicate: Any
+    subject: tuple[Subject, ...]
+    payload: bytes
+
+
+def make_statement(use: Use, predicate: Predicate) -> bytes:
+    """The canonical payload that claims `predicate`; raises FormatError where the result would not parse."""
+    subjects = predicate.subjects()
+    return format_statement(predicate_type(use), subjects, encode(predicate))
+
+
+def format_statement(kind: str, subjects: list[Subject], predicate: object) -> bytes:
+    """Canonical payload of any in-toto statement; foreign predicate types too."""
+    payload = format_json(
+        {
+            "_type": STATEMENT_TYPE,
+            "predicateType": kind,
+            "predicate": predicate,
+            "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects],
+        }
+    )
+    parse_statement(payload)
+    return payload
+
+
+def parse_statement(payload: bytes) -> Statement:
+    """Parse a statement strictly; raises FormatError naming the member."""
+    return decode_statement(parse_json(payload, "statement", MAX_ENTRY), payload)
+
+
+def decode_statement(value: object, payload: bytes) -> Statement:
+    """Build a statement from JSON already parsed from `payload`."""
+    if not isinstance(value, dict) or set(value) != {"_type", "predicate", "predicateType", "subject"}:
+        raise FormatError("statement", "must have exactly _type, predicate, predicateType and subject")
+    if value["_type"] != STATEMENT_TYPE:
+        raise FormatError("statement._type", f"must be {STATEMENT_TYPE}")
+    subject = _decode_subject(value["subject"])
+    kind = value["predicateType"]
+    if kind == PROVENANCE_TYPE:
+        if not isinstance(value["predicate"], dict):
+            raise FormatError("statement.predicate", "must be an object")
+        return Statement(use=Use.PROVENANCE, predicate=value["predicate"], subject=subject, payload=payload)
+    if not isinstance(kind, str) or kind not in _PREDICATES:
+        raise FormatError("statement.predicateType", "is not a type this version knows")
+    use, record = _PREDICATES[kind]
+    predicate = decode(record, value["predicate"], use.value)
+    if subject != tuple(predicate.subjects()):
+        raise FormatError("statement.subject", "does not follow from the predicate")
+    return Statement(use=use, predicate=predicate, subject=subject, payload=payload)
+
+
+def _decode_subject(value: object) -> tuple[Subject, ...]:
+    if not isinstance(value, list) or not value:
+        raise FormatError("statement.subject", "must be a non-empty array")
+    subjects = []
+    for n, item in enumerate(value):
+        where = f"statement.subject[{n}]"
+        if not isinstance(item, dict) or set(item) != {"name", "digest"} or not isinstance(item["name"], str):
+            raise FormatError(where, "must have exactly a name and a digest")
+        if not isinstance(item["digest"], dict) or set(item["digest"]) != {"sha256"}:
+            raise FormatError(f"{where}.digest", "must have exactly sha256")
+        subjects.append((item["name"], decode(Digest, item["digest"]["sha256"], f"{where}.digest.sha256")))
+    return tuple(subjects)
+
+
+def named_digests(statement: Statement) -> frozenset[str]:
+    """Every SHA-256 that the statement names anywhere: what it can be looked up by, and which blobs may be stored."""
+    found: set[str] = set()
+    stack: list[object] = [[digest for _, digest in statement.subject], encode(statement.predicate)]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+        elif isinstance(value, str) and len(value) == 64 and not value.strip("0123456789abcdef"):
+            found.add(value)
+    return frozenset(found)
