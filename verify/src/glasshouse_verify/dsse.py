@@ -1,0 +1,123 @@
+"""DSSE envelopes: an in-toto statement and the signatures over it, as one entry of the ledger.
+
+    {"payload":"eyJfdHlwZSI6Imh0…","payloadType":"application/vnd.in-toto+json",
+     "signatures":[{"keyid":"65dce41f…","sig":"YQ2f…"}]}
+
+(one line of canonical JSON without a final newline, at most 65,535 bytes). Signatures are made over the pre-authentication
+encoding of the payload, never over the JSON:
+
+    "DSSEv1" SP "28" SP "application/vnd.in-toto+json" SP length SP payload
+
+A statement is identified by the SHA-256 of that encoding, so that neither order nor number of the signatures, which nothing
+signs, makes another statement. `keyid` is the SHA-256 of the raw public key in hex; a key signs an envelope at most once.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from glasshouse_verify import ed25519
+from glasshouse_verify.ed25519 import keyid
+from glasshouse_verify.encoding import (
+    JSON,
+    decode_base64,
+    decode_hex,
+    encode_base64,
+    format_json,
+    parse_json,
+    read_array,
+    read_object,
+    read_text,
+)
+from glasshouse_verify.errors import FormatError
+
+__all__ = [
+    "MAX_ENTRY",
+    "MAX_SIGNATURES",
+    "PAYLOAD_TYPE",
+    "Envelope",
+    "EnvelopeSignature",
+    "format_envelope",
+    "keyid",
+    "pae",
+    "parse_envelope",
+    "statement_id",
+    "verify_envelope",
+]
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+MAX_ENTRY = 65_535
+MAX_SIGNATURES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvelopeSignature:
+    """One signature over the payload's encoding; `keyid` is a claim that only a successful check makes good."""
+
+    keyid: str
+    signature: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Envelope:
+    """A payload with one or more signatures, none of them checked yet."""
+
+    payload: bytes
+    signatures: tuple[EnvelopeSignature, ...]
+
+
+def parse_envelope(data: bytes) -> Envelope:
+    """Read an envelope of at most `MAX_ENTRY` bytes; `FormatError` unless `format_envelope` would write these bytes."""
+    value = read_object(parse_json(data, "envelope", MAX_ENTRY), "envelope", ("payload", "payloadType", "signatures"))
+    if value["payloadType"] != PAYLOAD_TYPE:
+        raise FormatError("envelope.payloadType", f"not {PAYLOAD_TYPE}")
+    items = read_array(value["signatures"], "envelope.signatures")
+    signatures = tuple(_read_signature(item, f"envelope.signatures[{place}]") for place, item in enumerate(items))
+    if not 1 <= len(signatures) <= MAX_SIGNATURES:
+        raise FormatError("envelope.signatures", f"{len(signatures)} signatures, expected 1 to {MAX_SIGNATURES}")
+    if len({signature.keyid for signature in signatures}) != len(signatures):
+        raise FormatError("envelope.signatures", "a key signs twice")
+    payload = decode_base64(read_text(value["payload"], "envelope.payload"), "envelope.payload")
+    return Envelope(payload=payload, signatures=signatures)
+
+
+def _read_signature(item: JSON, field: str) -> EnvelopeSignature:
+    value = read_object(item, field, ("keyid", "sig"))
+    name = read_text(value["keyid"], f"{field}.keyid")
+    decode_hex(name, f"{field}.keyid", 32)
+    return EnvelopeSignature(keyid=name, signature=decode_base64(read_text(value["sig"], f"{field}.sig"), f"{field}.sig"))
+
+
+def format_envelope(envelope: Envelope) -> bytes:
+    """Write the entry bytes of an envelope; `FormatError` if `parse_envelope` would refuse them."""
+    data = format_json(
+        {
+            "payload": encode_base64(envelope.payload),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"keyid": s.keyid, "sig": encode_base64(s.signature)} for s in envelope.signatures],
+        }
+    )
+    parse_envelope(data)
+    return data
+
+
+def pae(payload: bytes) -> bytes:
+    """Return the pre-authentication encoding of a payload: what signers sign (DSSE v1, section "Signature Definition")."""
+    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
+
+
+def statement_id(payload: bytes) -> str:
+    """Return the identity of a statement: the hex SHA-256 of its pre-authentication encoding."""
+    return hashlib.sha256(pae(payload)).hexdigest()
+
+
+def verify_envelope(envelope: Envelope, keys: Mapping[str, bytes]) -> frozenset[str]:
+    """Return which of `keys` (keyid to raw public key) signed; other keyids are ignored.
+
+    Raises `SignatureError` if a signature that claims one of `keys` does not verify, however many others do.
+    """
+    claims = [signature for signature in envelope.signatures if signature.keyid in keys]
+    message = pae(envelope.payload)
+    for claim in claims:
+        ed25519.verify(keys[claim.keyid], message, claim.signature, claim.keyid)
+    return frozenset(claim.keyid for claim in claims)
