@@ -4,8 +4,8 @@
     20852163
     CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
 
-Origin, tree size in decimal, base64 of the 32-byte RFC 6962 root, then optional extension lines; every line non-empty and
-ended by a newline. Extension lines are opaque and nobody vouches for them; they are carried so that signatures hold.
+Origin, tree size in decimal, base64 of the 32-byte RFC 6962 root, then optional extension lines; every line non-empty
+and ended by a newline. Nobody vouches for extension lines; they are carried so that signatures hold.
 """
 
 from dataclasses import dataclass

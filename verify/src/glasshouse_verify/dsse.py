@@ -3,13 +3,13 @@
     {"payload":"eyJfdHlwZSI6Imh0…","payloadType":"application/vnd.in-toto+json",
      "signatures":[{"keyid":"65dce41f…","sig":"YQ2f…"}]}
 
-(one line of canonical JSON without a final newline, at most 65,535 bytes). Signatures are made over the pre-authentication
-encoding of the payload, never over the JSON:
+(one line of canonical JSON without a final newline, at most 65,535 bytes). Signatures are made over the
+pre-authentication encoding of the payload, never over the JSON:
 
     "DSSEv1" SP "28" SP "application/vnd.in-toto+json" SP length SP payload
 
-A statement is identified by the SHA-256 of that encoding, so that neither order nor number of the signatures, which nothing
-signs, makes another statement. `keyid` is the SHA-256 of the raw public key in hex; a key signs an envelope at most once.
+A statement is identified by the SHA-256 of that encoding, so that neither order nor number of the signatures, which
+nothing signs, makes another statement. `keyid` is the SHA-256 of the raw public key in hex; a key signs at most once.
 """
 
 import hashlib
@@ -85,7 +85,8 @@ def _read_signature(item: JSON, field: str) -> EnvelopeSignature:
     value = read_object(item, field, ("keyid", "sig"))
     name = read_text(value["keyid"], f"{field}.keyid")
     decode_hex(name, f"{field}.keyid", 32)
-    return EnvelopeSignature(keyid=name, signature=decode_base64(read_text(value["sig"], f"{field}.sig"), f"{field}.sig"))
+    signature = decode_base64(read_text(value["sig"], f"{field}.sig"), f"{field}.sig")
+    return EnvelopeSignature(keyid=name, signature=signature)
 
 
 def format_envelope(envelope: Envelope) -> bytes:
@@ -102,7 +103,7 @@ def format_envelope(envelope: Envelope) -> bytes:
 
 
 def pae(payload: bytes) -> bytes:
-    """Return the pre-authentication encoding of a payload: what signers sign (DSSE v1, section "Signature Definition")."""
+    """Return the pre-authentication encoding of a payload: what signers sign (DSSE v1, "Signature Definition")."""
     return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
 
 

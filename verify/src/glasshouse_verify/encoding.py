@@ -1,7 +1,8 @@
 """The scalars and the JSON that every other format is made of, each with exactly one spelling.
 
-Decimals are ASCII without sign, space, underscore or leading zero. Base64 is RFC 4648 section 4 with padding and with zero
-trailing bits. Hex is lowercase. JSON is RFC 8785 canonical, restricted to integers of at most 2**53 - 1 in magnitude:
+Decimals are ASCII without sign, space, underscore or leading zero. Base64 is RFC 4648 section 4 with padding and with
+zero trailing bits. Hex is lowercase. JSON is RFC 8785 canonical, restricted to integers of at most 2**53 - 1 in
+magnitude:
 
     {"key":"src/main.c","mode":33188,"sha256":"9f86d0…"}
 
@@ -16,7 +17,7 @@ from typing import NoReturn, TypeAlias
 
 from glasshouse_verify.errors import FormatError
 
-JSON: TypeAlias = None | bool | int | str | list["JSON"] | dict[str, "JSON"]
+JSON: TypeAlias = bool | int | str | list["JSON"] | dict[str, "JSON"] | None
 
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 64
@@ -75,7 +76,7 @@ def format_json(value: object) -> bytes:
 
 
 def parse_json(data: bytes, field: str, limit: int) -> JSON:
-    """Read at most `limit` bytes of canonical JSON (RFC 8785, integers only); `FormatError` naming `field` otherwise."""
+    """Read at most `limit` bytes of canonical JSON (RFC 8785, integers only); `FormatError` on `field` otherwise."""
     if len(data) > limit:
         raise FormatError(field, f"{len(data)} bytes, more than {limit}")
     try:
@@ -139,9 +140,7 @@ def _check_json(value: object, field: str) -> None:
         level, depth = below, depth + 1
 
 
-def read_object(
-    value: JSON, field: str, required: Collection[str], optional: Collection[str] = ()
-) -> dict[str, JSON]:
+def read_object(value: JSON, field: str, required: Collection[str], optional: Collection[str] = ()) -> dict[str, JSON]:
     """Return `value` as an object with all `required`, perhaps `optional` and no other members; else `FormatError`."""
     if not isinstance(value, dict):
         raise FormatError(field, "not an object")

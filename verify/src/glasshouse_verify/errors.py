@@ -6,6 +6,8 @@
     ├── ProofError       a Merkle proof does not prove what it is shown for
     ├── QuorumError      a witness policy or a quorum is not satisfied
     └── CharterError     a charter breaks its own rules, its chain is broken, or a key is not entitled
+
+Callers outside the package catch `VerifyError`; nothing else is meant to escape, whatever the bytes.
 """
 
 

@@ -3,15 +3,15 @@
     {"key":"LICENSE","mode":33188,"sha256":"5c1e…"}
     {"key":"src/main.c","mode":33188,"sha256":"9f86…"}
 
-A row is a JSON object with a text member "key"; its other members belong to whoever uses the manifest. Rows ascend by the
-UTF-8 bytes of their keys, without duplicates. At rest a manifest is its rows in canonical JSON, each followed by a newline.
-The tree is the ledger's: leaf = SHA-256(0x00 ‖ canonical row). What is signed is root and size.
+A row is a JSON object with a text member "key"; its other members belong to whoever uses the manifest. Rows ascend by
+the UTF-8 bytes of their keys, without duplicates. At rest a manifest is its rows in canonical JSON, each followed by a
+newline. The tree is the ledger's: leaf = SHA-256(0x00 ‖ canonical row). What is signed is root and size.
 
     row proof       {"index":1,"proof":["base64 hash",…],"row":{"key":…}}
     absence proof   {"key":"src/evil.c","left":row proof | null,"right":row proof | null}
 
-A key is absent if the rows to its left and right are neighbours, or one is the first or last row, or there are no rows. That
-holds for a manifest in order; who signs its root vouches for the order, and the proof alone does not show it.
+A key is absent if the rows to its left and right are neighbours, or one is the first or last row, or there are no rows.
+That holds for a manifest in order; who signs its root vouches for the order, and the proof alone does not show it.
 """
 
 from bisect import bisect_left

@@ -4,9 +4,9 @@
 
     — example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=
 
-The text ends in a newline; an empty line and one or more signature lines follow, each an em dash, a space, the key's name,
-a space and base64(key id ‖ signature). The last empty line of the note divides. Notes are UTF-8 without ASCII control
-characters other than newline. Names are not empty and hold neither Unicode spaces nor "+". A verifier key (vkey) is
+The text ends in a newline; an empty line and one or more signature lines follow, each an em dash, a space, the key's
+name, a space and base64(key id ‖ signature). The last empty line of the note divides. Notes are UTF-8 without ASCII
+control characters other than newline. Names are not empty and hold neither Unicode spaces nor "+". A verifier key is
 
     example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k
 

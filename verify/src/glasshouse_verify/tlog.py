@@ -2,17 +2,17 @@
 
     root of no leaves   SHA-256("")
     leaf                SHA-256(0x00 ‖ entry)
-    node                SHA-256(0x01 ‖ left ‖ right)     left covers the largest power of two below the number of leaves
+    node                SHA-256(0x01 ‖ left ‖ right)     left covers the largest power of two below the leaves' number
 
-A tree is read through one function, `read(level, index)`: the root of the complete subtree of 2**level leaves that starts at
-leaf index << level. Such a subtree never changes once its last leaf exists, so it can come from a list, a tile or a cache:
+A tree is read through one function, `read(level, index)`: the root of the complete subtree of 2**level leaves that
+starts at leaf index << level. A complete subtree never changes, so it can come from a list, a tile or a cache:
 
     read = lambda level, index: stored[level][index]
     proof = inclusion_proof(5, 7, read)                      # [hash of leaf 4, root of leaves 0…3, leaf 6]
     verify_inclusion(leaf_hash(entry), 5, 7, proof, tree_root(7, read))
 
-Inclusion and consistency proofs are those of RFC 6962 sections 2.1.1 and 2.1.2. `multiproof` proves many leaves and many
-earlier tree sizes ("cuts") by one list of hashes, none of which can be derived from the others:
+Inclusion and consistency proofs are those of RFC 6962 sections 2.1.1 and 2.1.2. `multiproof` proves many leaves and
+many earlier tree sizes ("cuts") by one list of hashes, none of which can be derived from the others:
 
     prove(lo, hi)  =  nothing                              one leaf, wanted
                       the root of leaves lo … hi-1         no wanted leaf in it, and no cut with lo < cut < hi
@@ -60,7 +60,10 @@ class Frontier:
         return cls(size, [read(level, index) for level, index in _complete_subtrees(0, size)])
 
     def append(self, leaf: bytes) -> list[bytes]:
-        """Add a leaf hash and return the subtree roots it completes: the one at `level` has index `(size - 1) >> level`."""
+        """Add a leaf hash and return the roots of the subtrees it completes, by level.
+
+        The one at `level` has index `(size - 1) >> level`: it is what `read(level, index)` answers from now on.
+        """
         completed, rest = [leaf], self.size
         while rest & 1:
             completed.append(leaf := sha256(b"\x01" + self.hashes.pop() + leaf).digest())
@@ -97,8 +100,8 @@ def inclusion_proof(index: int, size: int, read: HashReader) -> list[bytes]:
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
     """Check that `leaf` (a leaf hash) is at `index` of the tree with `size` leaves and `root`; `ProofError` if not."""
     _check_index(index, size)
-    # Up to where the paths of this leaf and of the last leaf meet, the index says on which side the sibling is; above, the
-    # path is the tree's right edge, where levels without a left sibling are skipped. So the shape fixes the proof's length.
+    # Up to where the paths of this leaf and of the last leaf meet, the index says on which side the sibling is. Above,
+    # the path is the tree's right edge: every sibling is on the left, and levels without one are skipped.
     inner = (index ^ (size - 1)).bit_length()
     if len(proof) != inner + (index >> inner).bit_count():
         raise ProofError(f"inclusion proof of leaf {index} in a tree of {size} has {len(proof)} hashes")
@@ -113,7 +116,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
 
 
 def consistency_proof(old: int, new: int, read: HashReader) -> list[bytes]:
-    """Prove that the tree of `old` leaves is a prefix of that of `new` leaves; empty where `old` is 0 or equal to `new`."""
+    """Prove that the tree of `old` leaves is a prefix of that of `new`; an empty proof if `old` is 0 or `new`."""
     if not 0 <= old <= new:
         raise ProofError(f"a tree of {new} does not grow from one of {old}")
     proof, low, high = [], 0, new if old else 0
@@ -133,8 +136,8 @@ def consistency_proof(old: int, new: int, read: HashReader) -> list[bytes]:
 def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
     """Check that the tree of `new` leaves extends that of `old` leaves; `ProofError` if not.
 
-    An `old` of 0 is refused unless `new` is 0 too (RFC 9162 section 2.1.4.2): every tree extends the empty one, so there is
-    nothing that could be checked.
+    An `old` of 0 is refused unless `new` is 0 too (RFC 9162 section 2.1.4.2): every tree extends the empty one, so
+    there is nothing that could be checked.
     """
     if old == new and old >= 0:
         if proof or old_root != new_root or (old == 0 and old_root != EMPTY_ROOT):
@@ -142,7 +145,7 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         return
     if not 0 < old < new:
         raise ProofError(f"a tree of {new} cannot be shown to grow from one of {old}")
-    # A complete old tree is itself the first node; otherwise the proof starts with the last complete subtree of the old one.
+    # The proof starts with the old tree's last complete subtree, left out where that is the whole old tree.
     path = iter(proof) if old & (old - 1) else iter((old_root, *proof))
     left, last = old - 1, new - 1
     trailing = (~left & (left + 1)).bit_length() - 1
@@ -165,7 +168,7 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
 
 
 def multiproof(indexes: Collection[int], cuts: Collection[int], size: int, read: HashReader) -> list[bytes]:
-    """Prove the leaves `indexes` and the roots of the first `cut` leaves for all `cuts`, together, in the tree of `size`."""
+    """Prove the leaves `indexes`, and the roots of the first `cut` leaves for all `cuts`, in the tree of `size`."""
     _check_multiproof(indexes, cuts, size)
 
     def prove(low: int, high: int, wanted: list[int], inside: list[int]) -> Iterator[bytes]:
@@ -190,7 +193,7 @@ def verify_multiproof(
     path, roots = iter(hashes), dict.fromkeys(cuts, root)
 
     def climb(low: int, high: int, wanted: list[int], inside: list[int]) -> bytes:
-        """Return the root of leaves low … high-1, and leave in `roots` that of leaves low … cut-1 for the cuts inside."""
+        """Return the root of leaves low … high-1; leave in `roots` that of leaves low … cut-1 for each cut inside."""
         if not wanted and not inside:
             if (given := next(path, None)) is None:
                 raise ProofError(f"multiproof of {len(hashes)} hashes is too short")
@@ -228,7 +231,7 @@ def _split(width: int) -> int:
 
 
 def _complete_subtrees(low: int, high: int) -> Iterator[tuple[int, int]]:
-    """Yield (level, index) of the subtrees that make up leaves low … high-1, where the tree has a node for that range."""
+    """Yield (level, index) of the complete subtrees that make up leaves low … high-1, a range that is a tree's node."""
     for level in reversed(range((high - low).bit_length())):
         if (high - low) >> level & 1:
             yield level, low >> level
