@@ -348,9 +348,11 @@ class Chain:
         A key that the newest charter stops at or below the index does not count. Raises SignatureError where the
         signature of a known key fails.
         """
-        charter = self.at(index).charter
-        good = [kid for kid in verified_keyids(charter, envelope) if not self._stopped(kid, index)]
-        return entitled(charter, good, use)
+        return self.count(verified_keyids(self.at(index).charter, envelope), use, index)
+
+    def count(self, keyids: Iterable[str], use: Use, index: int) -> dict[Identifier, list[str]]:
+        """As `signers`, for keys whose signatures are known to hold."""
+        return entitled(self.at(index).charter, [kid for kid in keyids if not self._stopped(kid, index)], use)
 
     def _stopped(self, kid: str, index: int) -> bool:
         key = self.newest.charter.key(kid)

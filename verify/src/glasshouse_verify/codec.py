@@ -15,16 +15,14 @@ pattern is a FormatError that names the member, and encode(decode(v)) == v for e
 
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import EnumMeta, StrEnum
 from functools import cache
-from typing import Any, NewType, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, NewType, Union, cast, get_args, get_origin, get_type_hints
 
 from glasshouse_verify.encoding import decode_base64
 from glasshouse_verify.errors import FormatError
-
-T = TypeVar("T")
 
 Digest = NewType("Digest", str)
 Identifier = NewType("Identifier", str)  # a party, site, platform or channel
@@ -132,10 +130,10 @@ def _decode_record(kind: type, value: object, where: str) -> object:
 _NAMES = {str: "a string", bool: "true or false", list: "an array", dict: "an object"}
 
 
-def _expect(kind: Callable[..., T], value: object, where: str) -> T:
+def _expect(kind: type, value: object, where: str) -> Any:
     if type(value) is not kind:
-        raise FormatError(where, f"must be {_NAMES[cast(type, kind)]}")
-    return cast(T, value)
+        raise FormatError(where, f"must be {_NAMES[kind]}")
+    return value
 
 
 def encode(value: object) -> Any:

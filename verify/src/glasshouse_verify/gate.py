@@ -17,13 +17,13 @@ The outcome is the first that applies of: not authorised (4), mismatch (3), unde
 
 from collections.abc import Callable
 from hashlib import sha256
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from glasshouse_verify.charter import Chain, Charter, GateRule, apply_patch, stands_with
 from glasshouse_verify.checkpoint import Checkpoint
 from glasshouse_verify.codec import Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope, format_envelope, statement_id
-from glasshouse_verify.encoding import format_json
+from glasshouse_verify.encoding import JSON, format_json
 from glasshouse_verify.errors import FormatError, VerifyError
 from glasshouse_verify.evidence import Evidence, Logged, envelope_of, signatures_of, split_hashes
 from glasshouse_verify.manifest import ManifestRoot, RowProof, verify_row
@@ -142,7 +142,7 @@ class _Gate:
             claim="ledger",
             outcome=Outcome.VERIFIED,
             text=f"{len(leaves)} statements stand in {head.origin}, whose {head.size} entries the witnesses cosigned",
-            by=tuple(self.cosigned.witnesses),
+            by=tuple(name.rpartition("/")[0] for name in self.cosigned.witnesses),
             when=max(self.cosigned.witnesses.values()),
             recheck=f"glasshouse ledger fsck {newest.ledger.url}",
             limit="A log shows what was said and by whom, not that it is true.",
@@ -401,7 +401,7 @@ class _Gate:
         if self.evidence.status is None:
             return None
         rows = self._status().rows
-        proof = RowProof.from_json(self.evidence.row, "evidence.row")
+        proof = RowProof.from_json(cast(JSON, self.evidence.row), "evidence.row")
         value = verify_row(ManifestRoot(root=bytes.fromhex(rows.root), size=rows.size), proof)
         row: StatusRow = decode(StatusRow, value, "evidence.row.row")
         if row.key != status_key(self.the_release, self.released):

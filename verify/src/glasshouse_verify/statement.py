@@ -25,7 +25,7 @@ from glasshouse_verify.codec import (
     decode,
     encode,
 )
-from glasshouse_verify.dsse import MAX_ENTRY
+from glasshouse_verify.dsse import MAX_ENTRY, statement_id
 from glasshouse_verify.encoding import format_json, parse_json
 from glasshouse_verify.errors import FormatError
 
@@ -373,8 +373,8 @@ def _decode_subject(value: object) -> tuple[Subject, ...]:
 
 
 def named_digests(statement: Statement) -> frozenset[str]:
-    """Every SHA-256 that the statement names anywhere: what it can be looked up by, and which blobs may be stored."""
-    found: set[str] = set()
+    """Its own id and every SHA-256 that it names: what it can be looked up by, and which blobs may be stored."""
+    found = {statement_id(statement.payload)}
     stack: list[object] = [[digest for _, digest in statement.subject], encode(statement.predicate)]
     while stack:
         value = stack.pop()

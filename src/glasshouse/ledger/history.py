@@ -1,0 +1,242 @@
+"""What the ledger's statements say, judged entry by entry in the ledger's order.
+
+A `History` is fed every entry from index 0 on and never asks anybody. Two parties that feed it the same entries get the
+same records, the same anomalies and, byte for byte, the same status rows: that is what lets one propose a status and the
+others recompute it. Rules are those of the design's Statements section: signers are judged at their own index, stop
+indexes of the newest charter apply to all, a statement stands at its lowest entry whose signatures alone suffice.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from glasshouse_verify.charter import Chain, Charter, Role, verified_keyids
+from glasshouse_verify.codec import Digest, Identifier, encode
+from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
+from glasshouse_verify.errors import VerifyError
+from glasshouse_verify.statement import (
+    Action,
+    Hold,
+    Rebuild,
+    Release,
+    ReleasedFile,
+    Statement,
+    Status,
+    Use,
+    Verdict,
+    parse_statement,
+)
+from glasshouse_verify.status import StandingHold, StandingVerdict, StatusRow, status_key
+
+_WORST = list(Verdict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A statement that stood when it was logged: its lowest sufficient entry and the keys that signed it there."""
+
+    index: int
+    id: str
+    envelope: Envelope
+    statement: Statement
+    keyids: tuple[str, ...]
+
+    @property
+    def predicate(self) -> Any:
+        """The typed predicate."""
+        return self.statement.predicate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anomaly:
+    """An entry that breaks a rule of the ledger's own order; auditors report it, nothing else counts it."""
+
+    index: int
+    rule: str
+    about: tuple[str, ...]
+    text: str
+
+
+class History:
+    """The judged entries of one ledger. `size` entries have been fed."""
+
+    def __init__(self, pin: bytes) -> None:
+        self.pin_id = statement_id(pin)
+        self.chain = Chain(pin)
+        self.size = 0
+        self.records: dict[str, Record] = {}
+        self.anomalies: list[Anomaly] = []
+        self.proposals: dict[str, Envelope] = {}
+        self._votes: dict[tuple[str, str], str] = {}
+        self._by_use: dict[Use, list[Record]] = {use: [] for use in Use}
+
+    def feed(self, data: bytes) -> Record | None:
+        """Judge the next entry; returns its record where it is the one that makes its statement stand."""
+        index, self.size = self.size, self.size + 1
+        try:
+            envelope = parse_envelope(data)
+            statement = parse_statement(envelope.payload)
+            keyids = tuple(verified_keyids(self.chain.at(index).charter, envelope))
+        except VerifyError as error:
+            self._anomaly(index, "unreadable-entry", (), str(error))
+            return None
+        identity = statement_id(envelope.payload)
+        record = Record(index=index, id=identity, envelope=envelope, statement=statement, keyids=keyids)
+        if identity in self.records or not self._stands(record):
+            return None
+        self.records[identity] = record
+        self._by_use[statement.use].append(record)
+        self.proposals.pop(identity, None)
+        return record
+
+    def _stands(self, record: Record) -> bool:
+        use, index = record.statement.use, record.index
+        parties = self.chain.count(record.keyids, use, index)
+        if use == Use.CHARTER:
+            return self._charter_stands(record, parties)
+        if use == Use.STATUS:
+            rule = self.chain.at(index).charter.status
+            signed = [party for party in rule.parties if party in parties]
+            if signed and len(signed) < rule.quorum:
+                self.proposals[record.id] = record.envelope
+            return len(signed) >= rule.quorum
+        if use == Use.PROVENANCE:
+            return bool(parties)
+        if record.predicate.party not in parties:
+            self._anomaly(
+                index, "not-entitled", (record.id,), f"no key of {record.predicate.party} may sign this {use}"
+            )
+            return False
+        return True
+
+    def _charter_stands(self, record: Record, parties: Iterable[str]) -> bool:
+        charter: Charter = record.predicate
+        if record.id == self.pin_id:
+            return True
+        members = self.chain.newest.charter.members.parties
+        for party in parties:
+            if party in members:
+                self._vote(record, party)
+        if charter.previous != self.chain.newest.id:
+            if charter.version <= self.chain.newest.charter.version:
+                self._anomaly(record.index, "second-successor", (record.id,), f"another charter {charter.version}")
+            return False
+        try:
+            self.chain.extend(record.envelope, record.index)
+        except VerifyError as error:
+            self.proposals[record.id] = record.envelope
+            self._anomaly(record.index, "charter-without-quorum", (record.id,), str(error))
+            return False
+        return True
+
+    def _vote(self, record: Record, party: str) -> None:
+        """Members vote for one successor of a charter; a second vote is kept as an anomaly (attack S6)."""
+        ballot = (party, record.predicate.previous or "")
+        first = self._votes.setdefault(ballot, record.id)
+        if first != record.id:
+            text = f"{party} signed two successors of one charter"
+            self._anomaly(record.index, "two-successors", (first, record.id), text)
+
+    def _anomaly(self, index: int, rule: str, about: tuple[str, ...], text: str) -> None:
+        self.anomalies.append(Anomaly(index=index, rule=rule, about=about, text=text))
+
+    # Queries
+
+    def standing(self, use: Use) -> Iterator[Record]:
+        """Records of one kind that still stand under the newest charter's stop indexes, by index."""
+        for record in self._by_use[use]:
+            if use == Use.CHARTER or self._still_signed(record):
+                yield record
+
+    def _still_signed(self, record: Record) -> bool:
+        parties = self.chain.count(record.keyids, record.statement.use, record.index)
+        if isinstance(record.predicate, Status):
+            rule = self.chain.at(record.index).charter.status
+            return sum(1 for party in rule.parties if party in parties) >= rule.quorum
+        return record.statement.use == Use.PROVENANCE or record.predicate.party in parties
+
+    def released(self) -> Iterator[tuple[Record, ReleasedFile, list[str]]]:
+        """Each released file once: its lowest valid release, and the ids of other releases under the same key."""
+        first: dict[str, tuple[Record, ReleasedFile]] = {}
+        others: dict[str, list[str]] = {}
+        for record in self.standing(Use.RELEASE):
+            release: Release = record.predicate
+            if release.party != release.product.split("/")[0]:
+                continue
+            for file in release.files:
+                key = status_key(release, file)
+                if first.setdefault(key, (record, file))[0].id != record.id:
+                    others.setdefault(key, []).append(record.id)
+        for key in sorted(first):
+            yield *first[key], others.get(key, [])
+
+    def verdicts(self, release: Record) -> dict[Identifier, list[Record]]:
+        """Party → its standing rebuild statements on a release: those that it has not replaced by a later one."""
+        found: dict[Identifier, list[Record]] = {}
+        for record in self.standing(Use.REBUILD):
+            rebuild: Rebuild = record.predicate
+            if rebuild.release != release.id:
+                continue
+            mine = found.setdefault(rebuild.party, [])
+            mine[:] = [earlier for earlier in mine if earlier.id != rebuild.replaces]
+            mine.append(record)
+        return found
+
+    def holds(self, release: Record) -> list[StandingHold]:
+        """What stands against a release, placed by a party entitled to it and not lifted by the same party."""
+        vendor = Identifier(release.predicate.product.split("/")[0])
+        found: dict[str, StandingHold] = {}
+        for record in self.standing(Use.HOLD):
+            hold: Hold = record.predicate
+            if hold.release != release.id or not self._may_hold(hold, record.index, vendor):
+                continue
+            if hold.action == Action.LIFT:
+                if hold.lifts in found and found[hold.lifts].party == hold.party:
+                    del found[hold.lifts]
+            else:
+                found[record.id] = StandingHold(
+                    party=hold.party,
+                    action=hold.action,
+                    statement=Digest(record.id),
+                    reason=hold.reason,
+                    time=hold.time,
+                )
+        return list(found.values())
+
+    def _may_hold(self, hold: Hold, index: int, vendor: Identifier) -> bool:
+        if hold.party == vendor:
+            return True
+        party = self.chain.at(index).charter.parties[hold.party]
+        return hold.action in (Action.HOLD, Action.LIFT) and Role.VENDOR not in party.roles and party.acts_for is None
+
+    def status_rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of the status over the entries fed so far, in order of their keys."""
+        for record, file, others in self.released():
+            release: Release = record.predicate
+            product = self.chain.at(record.index).charter.products.get(release.product)
+            given = self.verdicts(record)
+            rebuilders = product.gate.rebuilders if product else ()
+            row = StatusRow(
+                key=status_key(release, file),
+                release=Digest(record.id),
+                index=record.index,
+                sha256=file.sha256,
+                verdicts={party: _standing_verdict(given.get(party, []), file) for party in rebuilders},
+                holds=tuple(self.holds(record)),
+                conflicts=tuple(Digest(other) for other in others),
+            )
+            yield encode(row)
+
+
+def _standing_verdict(records: list[Record], file: ReleasedFile) -> StandingVerdict:
+    """The worst standing verdict of one party on one file; of two equal ones the earlier."""
+    spoken = [
+        (_WORST.index(item.verdict), record, item.verdict)
+        for record in records
+        for item in record.predicate.files
+        if (item.platform, item.name, item.shipped) == (file.platform, file.name, file.sha256)
+    ]
+    if not spoken:
+        return StandingVerdict()
+    _, record, verdict = max(spoken, key=lambda entry: (entry[0], -entry[1].index))
+    return StandingVerdict(verdict=verdict, statement=Digest(record.id), blind=record.predicate.blind)

@@ -1,0 +1,120 @@
+"""Drafting charters: the first from the parties' cards and the terms they agreed on, later ones as amendments.
+
+The terms are what no card can say (TOML):
+
+    initiative = "Glasshouse demo initiative"
+    proposer = "acme"
+
+    [members]
+    parties = ["acme", "lab", "ngo"]
+    quorum = 2
+
+    [status]
+    parties = ["lab", "second"]
+    quorum = 2
+    maximum_age = 86400
+
+    [ledger]
+    faulty = 0
+
+    [products."acme/yara-python"]
+    platforms = ["linux-x86_64"]
+    channels = ["stable"]
+    reviewers = 0
+
+    [products."acme/yara-python".gate]
+    rebuilders = ["lab", "second"]
+    quorum = 2
+    accept = ["identical"]
+    blind = false
+    build_in = ["CH"]
+    sign_in = ["CH"]
+"""
+
+import tomllib
+from collections.abc import Iterable
+from typing import Any
+
+from glasshouse_verify.charter import Charter, Link, apply_patch, check_successor
+from glasshouse_verify.codec import decode, encode
+from glasshouse_verify.ed25519 import keyid
+from glasshouse_verify.encoding import decode_base64
+from glasshouse_verify.statement import Use, make_statement
+
+from glasshouse.parties.card import Card
+from glasshouse.parties.errors import SettingsError
+
+_TERMS = ("initiative", "ledger", "members", "products", "proposer", "status")
+
+
+def parse_terms(text: str) -> dict[str, Any]:
+    """Parse the terms; raises SettingsError naming a table that is missing or unknown."""
+    try:
+        terms = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError("terms", f"is not TOML: {error}", "Mend the line named.") from error
+    for name in (*_TERMS, *terms):
+        if name not in terms:
+            raise SettingsError(f"terms.{name}", "is missing", "Add it to the terms.")
+        if name not in _TERMS:
+            raise SettingsError(f"terms.{name}", "is not a known member", "Remove it from the terms.")
+    return terms
+
+
+def draft_first(terms: dict[str, Any], cards: Iterable[Card], now: int) -> bytes:
+    """The payload of charter version 1 at Unix time `now`; raises FormatError or CharterError for a broken rule."""
+    cards = list(cards)
+    ledgers = [card.ledger for card in cards if card.ledger is not None]
+    if len(ledgers) != 1:
+        raise SettingsError("cards", f"{len(ledgers)} of them run a ledger", "A charter has exactly one.")
+    ledger = {
+        "origin": ledgers[0].origin,
+        "key": ledgers[0].key,
+        "url": ledgers[0].url,
+        "witnesses": {
+            card.witness.name: {"party": card.party, "key": card.witness.key, "url": card.witness.url}
+            for card in cards
+            if card.witness is not None
+        },
+        **terms["ledger"],
+    }
+    document = {
+        "party": terms["proposer"],
+        "initiative": terms["initiative"],
+        "version": 1,
+        "time": now,
+        "parties": {card.party: party_of(card) for card in cards},
+        "sites": {card.site.id: {"name": card.site.name, "jurisdiction": card.site.jurisdiction} for card in cards},
+        "members": terms["members"],
+        "ledger": ledger,
+        "status": terms["status"],
+        "products": terms["products"],
+    }
+    return make_statement(Use.CHARTER, decode(Charter, document, "charter"))
+
+
+def party_of(card: Card) -> dict[str, Any]:
+    """The charter's entry for the party of a card."""
+    keys = {
+        keyid(decode_base64(key.public, "card.keys", 32)): {
+            "public": key.public,
+            "site": card.site.id,
+            "uses": [use.value for use in key.uses],
+        }
+        for key in card.keys
+    }
+    party: dict[str, Any] = {"name": card.name, "roles": [role.value for role in card.roles], "keys": keys}
+    if card.acts_for is not None:
+        party["acts_for"] = card.acts_for
+    if card.recipient is not None:
+        party["recipient"] = card.recipient
+    return party
+
+
+def draft_amendment(newest: Link, patch: dict[str, Any], proposer: str, now: int) -> bytes:
+    """The payload of the next version: `newest` with a merge patch applied. Raises FormatError or CharterError."""
+    document = apply_patch(encode(newest.charter), patch)
+    document |= {"version": newest.charter.version + 1, "previous": newest.id, "party": proposer, "time": now}
+    charter: Charter = decode(Charter, document, "charter")
+    check_successor(newest.charter, newest.id, charter)
+    return make_statement(Use.CHARTER, charter)

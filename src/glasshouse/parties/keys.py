@@ -1,0 +1,63 @@
+"""Private keys in files: Ed25519 in PKCS #8 PEM and age identities, readable by their owner alone."""
+
+import stat
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from glasshouse.parties.errors import KeyUnavailable
+from glasshouse.storage import files
+
+KEY_SUFFIX = ".key"
+AGE_FILE = "recipient.age"
+
+
+def generate_key(path: Path) -> bytes:
+    """Make an Ed25519 key at `path` (mode 0600) and return its raw public key.
+
+    Raises ObjectConflict where the path is taken: a key is never overwritten.
+    """
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    files.create(path, pem, mode=0o600)
+    return raw_public(key)
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
+    """Load the key at `path`; raises KeyUnavailable where it is missing, foreign or readable by others."""
+    key = load_pem_private_key(read_private(path), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyUnavailable(f"{path} holds no Ed25519 key")
+    return key
+
+
+def raw_public(key: Ed25519PrivateKey) -> bytes:
+    """The 32 bytes of the public key."""
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def read_private(path: Path) -> bytes:
+    """The bytes of a private file; raises KeyUnavailable unless it is a regular file that its owner alone can read."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) or mode & 0o077:
+            raise KeyUnavailable(f"{path} can be read by others; run: chmod 600 {path}")
+        return path.read_bytes()
+    except OSError as error:
+        raise KeyUnavailable(f"{path}: {error.strerror}") from error
+
+
+def generate_identity(path: Path) -> str:
+    """Make an age identity at `path` (mode 0600) and return its recipient."""
+    from pyrage import x25519
+
+    identity = x25519.Identity.generate()
+    files.create(path, f"{identity}\n".encode(), mode=0o600)
+    return str(identity.to_public())
