@@ -1,9 +1,10 @@
 """What the ledger's statements say, judged entry by entry in the ledger's order.
 
 A `History` is fed every entry from index 0 on and never asks anybody. Two parties that feed it the same entries get the
-same records, the same anomalies and, byte for byte, the same status rows: that is what lets one propose a status and the
-others recompute it. Rules are those of the design's Statements section: signers are judged at their own index, stop
-indexes of the newest charter apply to all, a statement stands at its lowest entry whose signatures alone suffice.
+same records, the same anomalies and, byte for byte, the same status rows: that is what lets one propose a status and
+the others recompute it. Rules are those of the design's Statements section: signers are judged at their own index,
+stop indexes of the newest charter apply to all, a statement stands at its lowest entry whose signatures alone
+suffice.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 from glasshouse_verify.charter import Chain, Charter, Role, verified_keyids
 from glasshouse_verify.codec import Digest, Identifier, encode
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
-from glasshouse_verify.errors import VerifyError
+from glasshouse_verify.errors import QuorumError, VerifyError
 from glasshouse_verify.statement import (
     Action,
     Hold,
@@ -114,18 +115,22 @@ class History:
         if record.id == self.pin_id:
             return True
         members = self.chain.newest.charter.members.parties
-        for party in parties:
-            if party in members:
-                self._vote(record, party)
+        voters = [party for party in parties if party in members]
+        for party in voters:
+            self._vote(record, party)
         if charter.previous != self.chain.newest.id:
             if charter.version <= self.chain.newest.charter.version:
                 self._anomaly(record.index, "second-successor", (record.id,), f"another charter {charter.version}")
             return False
         try:
             self.chain.extend(record.envelope, record.index)
-        except VerifyError as error:
+        except QuorumError as error:
             self.proposals[record.id] = record.envelope
-            self._anomaly(record.index, "charter-without-quorum", (record.id,), str(error))
+            if not voters:
+                self._anomaly(record.index, "charter-without-quorum", (record.id,), str(error))
+            return False
+        except VerifyError as error:
+            self._anomaly(record.index, "invalid-charter", (record.id,), str(error))
             return False
         return True
 

@@ -19,7 +19,7 @@ from glasshouse_verify.codec import Country, Digest, Identifier, Product, Public
 from glasshouse_verify.dsse import Envelope, statement_id, verify_envelope
 from glasshouse_verify.ed25519 import check_public, keyid
 from glasshouse_verify.encoding import decode_base64, format_json
-from glasshouse_verify.errors import CharterError, FormatError
+from glasshouse_verify.errors import CharterError, FormatError, QuorumError
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, VerifierKey, parse_vkey
 from glasshouse_verify.policy import Policy, witness_policy
 from glasshouse_verify.statement import Statement, Use, Verdict, parse_statement, register
@@ -190,6 +190,11 @@ def stands_with(charter: Charter, party: Identifier, vendor: str) -> bool:
     return party == vendor or charter.parties[party].acts_for == vendor
 
 
+def vouchers(charter: Charter) -> object:
+    """Who vouches for the ledger: where this changes, evidence needs a checkpoint under the older policy."""
+    return charter.ledger.key, charter.ledger.faulty, {(w.party, w.key) for w in charter.ledger.witnesses.values()}
+
+
 def check(charter: Charter) -> None:
     """Refuse a charter that breaks a rule: FormatError for a member out of shape, CharterError for a broken rule."""
     if charter.version < 1 or (charter.version == 1) != (charter.previous is None):
@@ -328,7 +333,7 @@ class Chain:
         return next(link for link in reversed(self.links) if link.index < index or link is self.links[0])
 
     def extend(self, envelope: Envelope, index: int) -> Link:
-        """Add the amendment that stands at `index`; raises CharterError or SignatureError and changes nothing."""
+        """Add the amendment that stands at `index`; QuorumError, CharterError, SignatureError change nothing."""
         newest = self.newest
         if index <= newest.index:
             raise CharterError(f"the amendment at entry {index} does not come after its predecessor")
@@ -338,7 +343,7 @@ class Chain:
         signers = entitled(newest.charter, verified_keyids(newest.charter, envelope), Use.CHARTER)
         count = sum(1 for party in signers if party in members.parties)
         if count < members.quorum:
-            raise CharterError(f"charter {charter.version} has {count} of the {members.quorum} member votes it needs")
+            raise QuorumError(f"charter {charter.version} has {count} of the {members.quorum} member votes it needs")
         self.links.append(Link(charter=charter, id=statement_id(envelope.payload), index=index))
         return self.newest
 

@@ -17,33 +17,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from glasshouse_verify import ed25519
-from glasshouse_verify.ed25519 import keyid
+from glasshouse_verify.ed25519 import keyid as keyid
 from glasshouse_verify.encoding import (
-    JSON,
     decode_base64,
     decode_hex,
     encode_base64,
+    expect,
     format_json,
     parse_json,
-    read_array,
     read_object,
-    read_text,
 )
 from glasshouse_verify.errors import FormatError
-
-__all__ = [
-    "MAX_ENTRY",
-    "MAX_SIGNATURES",
-    "PAYLOAD_TYPE",
-    "Envelope",
-    "EnvelopeSignature",
-    "format_envelope",
-    "keyid",
-    "pae",
-    "parse_envelope",
-    "statement_id",
-    "verify_envelope",
-]
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_ENTRY = 65_535
@@ -68,25 +52,23 @@ class Envelope:
 
 def parse_envelope(data: bytes) -> Envelope:
     """Read an envelope of at most `MAX_ENTRY` bytes; `FormatError` unless `format_envelope` would write these bytes."""
-    value = read_object(parse_json(data, "envelope", MAX_ENTRY), "envelope", ("payload", "payloadType", "signatures"))
+    value = read_object(parse_json(data, "envelope", MAX_ENTRY), "envelope", "payload", "payloadType", "signatures")
     if value["payloadType"] != PAYLOAD_TYPE:
         raise FormatError("envelope.payloadType", f"not {PAYLOAD_TYPE}")
-    items = read_array(value["signatures"], "envelope.signatures")
-    signatures = tuple(_read_signature(item, f"envelope.signatures[{place}]") for place, item in enumerate(items))
+    signatures: dict[str, bytes] = {}
+    for place, item in enumerate(expect(list, value["signatures"], "envelope.signatures")):
+        field = f"envelope.signatures[{place}]"
+        members = read_object(item, field, "keyid", "sig")
+        name = decode_hex(expect(str, members["keyid"], f"{field}.keyid"), f"{field}.keyid", 32).hex()
+        if name in signatures:
+            raise FormatError(f"{field}.keyid", "signs twice")
+        signatures[name] = decode_base64(expect(str, members["sig"], f"{field}.sig"), f"{field}.sig")
     if not 1 <= len(signatures) <= MAX_SIGNATURES:
         raise FormatError("envelope.signatures", f"{len(signatures)} signatures, expected 1 to {MAX_SIGNATURES}")
-    if len({signature.keyid for signature in signatures}) != len(signatures):
-        raise FormatError("envelope.signatures", "a key signs twice")
-    payload = decode_base64(read_text(value["payload"], "envelope.payload"), "envelope.payload")
-    return Envelope(payload=payload, signatures=signatures)
-
-
-def _read_signature(item: JSON, field: str) -> EnvelopeSignature:
-    value = read_object(item, field, ("keyid", "sig"))
-    name = read_text(value["keyid"], f"{field}.keyid")
-    decode_hex(name, f"{field}.keyid", 32)
-    signature = decode_base64(read_text(value["sig"], f"{field}.sig"), f"{field}.sig")
-    return EnvelopeSignature(keyid=name, signature=signature)
+    return Envelope(
+        payload=decode_base64(expect(str, value["payload"], "envelope.payload"), "envelope.payload"),
+        signatures=tuple(EnvelopeSignature(keyid=name, signature=sig) for name, sig in signatures.items()),
+    )
 
 
 def format_envelope(envelope: Envelope) -> bytes:

@@ -12,18 +12,21 @@ Anything else, although another reader may understand it, is refused with a `For
 
 import binascii
 import json
-from collections.abc import Collection
-from typing import NoReturn, TypeAlias
+from collections.abc import Callable
+from typing import NoReturn, TypeAlias, TypeVar
 
 from glasshouse_verify.errors import FormatError
 
 JSON: TypeAlias = bool | int | str | list["JSON"] | dict[str, "JSON"] | None
+
+T = TypeVar("T")
 
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 64
 
 _BY_CODE_POINT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _AS_GIVEN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_NAMES: dict[type, str] = {str: "text", int: "an integer", bool: "true or false", list: "an array", dict: "an object"}
 
 
 def parse_decimal(text: str, field: str) -> int:
@@ -44,26 +47,24 @@ def encode_base64(data: bytes) -> str:
 
 def decode_base64(text: str, field: str, length: int | None = None) -> bytes:
     """Read standard base64 of `length` bytes (any, if None) in its only spelling; `FormatError` otherwise."""
-    try:
-        data = binascii.a2b_base64(text)
-    except ValueError:
-        raise FormatError(field, "not base64") from None
-    # The decoder skips foreign characters and ignores non-zero trailing bits; only one spelling survives a round trip.
-    if encode_base64(data) != text:
-        raise FormatError(field, "not canonical base64")
-    if length is not None and len(data) != length:
-        raise FormatError(field, f"{len(data)} bytes, expected {length}")
-    return data
+    return _decode(binascii.a2b_base64, encode_base64, text, field, length)
 
 
 def decode_hex(text: str, field: str, length: int | None = None) -> bytes:
     """Read lowercase hex of `length` bytes (any, if None); `FormatError` otherwise."""
+    return _decode(bytes.fromhex, bytes.hex, text, field, length)
+
+
+def _decode(
+    decode: Callable[[str], bytes], encode: Callable[[bytes], str], text: str, field: str, length: int | None
+) -> bytes:
     try:
-        data = bytes.fromhex(text)
+        data = decode(text)
     except ValueError:
-        raise FormatError(field, "not hex") from None
-    if data.hex() != text:
-        raise FormatError(field, "not lowercase hex")
+        data = None
+    # The decoders skip spaces or foreign characters and ignore trailing bits; one spelling only survives the way back.
+    if data is None or encode(data) != text:
+        raise FormatError(field, "not in canonical base64 or hex")
     if length is not None and len(data) != length:
         raise FormatError(field, f"{len(data)} bytes, expected {length}")
     return data
@@ -140,35 +141,17 @@ def _check_json(value: object, field: str) -> None:
         level, depth = below, depth + 1
 
 
-def read_object(value: JSON, field: str, required: Collection[str], optional: Collection[str] = ()) -> dict[str, JSON]:
-    """Return `value` as an object with all `required`, perhaps `optional` and no other members; else `FormatError`."""
-    if not isinstance(value, dict):
-        raise FormatError(field, "not an object")
-    for name in required:
-        if name not in value:
-            raise FormatError(f"{field}.{name}", "missing")
-    for name in value:
-        if name not in required and name not in optional:
-            raise FormatError(f"{field}.{name}", "unknown member")
+def expect(kind: type[T], value: object, field: str) -> T:
+    """Return `value` if it is of exactly this JSON type (true is no integer); `FormatError` otherwise."""
+    if type(value) is not kind:
+        raise FormatError(field, f"not {_NAMES[kind]}")
     return value
 
 
-def read_array(value: JSON, field: str) -> list[JSON]:
-    """Return `value` as an array; `FormatError` otherwise."""
-    if not isinstance(value, list):
-        raise FormatError(field, "not an array")
-    return value
-
-
-def read_text(value: JSON, field: str) -> str:
-    """Return `value` as text; `FormatError` otherwise."""
-    if not isinstance(value, str):
-        raise FormatError(field, "not text")
-    return value
-
-
-def read_integer(value: JSON, field: str) -> int:
-    """Return `value` as an integer of zero or more; `FormatError` otherwise (true is not 1)."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise FormatError(field, "not an integer of zero or more")
-    return value
+def read_object(value: JSON, field: str, *names: str) -> dict[str, JSON]:
+    """Return `value` as an object that has these members and no others; `FormatError` naming the first fault."""
+    members: dict[str, JSON] = expect(dict, value, field)
+    for name in (*names, *members):
+        if name not in names or name not in members:
+            raise FormatError(f"{field}.{name}", "missing" if name in names else "unknown member")
+    return members

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TypeVar, cast
 
-from glasshouse_verify.charter import Chain, Charter, GateRule, apply_patch, stands_with
+from glasshouse_verify.charter import Chain, Charter, GateRule, apply_patch, stands_with, vouchers
 from glasshouse_verify.checkpoint import Checkpoint
 from glasshouse_verify.codec import Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope, format_envelope, statement_id
@@ -152,7 +152,7 @@ class _Gate:
         """A checkpoint under the older policy for each amendment that changes who vouches for the ledger."""
         notes, checkpoints = list(self.evidence.handovers), []
         for old, new in zip(self.chain.links, self.chain.links[1:], strict=False):
-            if _vouchers(old.charter) == _vouchers(new.charter):
+            if vouchers(old.charter) == vouchers(new.charter):
                 continue
             if not notes:
                 raise Refused(
@@ -445,10 +445,6 @@ def provenance_parameters_of(release: Release, source: Source) -> dict[str, str]
         "source": source.manifest.root,
         "version": release.version,
     }
-
-
-def _vouchers(charter: Charter) -> object:
-    return charter.ledger.key, charter.ledger.faulty, {(w.party, w.key) for w in charter.ledger.witnesses.values()}
 
 
 def _id(logged: Logged) -> str:

@@ -20,17 +20,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, TypeAlias
 
-from glasshouse_verify.encoding import (
-    JSON,
-    decode_base64,
-    encode_base64,
-    format_json,
-    parse_json,
-    read_array,
-    read_integer,
-    read_object,
-    read_text,
-)
+from glasshouse_verify.encoding import JSON, decode_base64, encode_base64, expect, format_json, parse_json, read_object
 from glasshouse_verify.errors import FormatError, ProofError
 from glasshouse_verify.tlog import EMPTY_ROOT, Frontier, inclusion_proof, leaf_hash, verify_inclusion
 
@@ -62,16 +52,13 @@ class RowProof:
     @classmethod
     def from_json(cls, value: JSON, field: str = "row proof") -> "RowProof":
         """Read a row proof; `FormatError` unless `to_json` would give this value."""
-        members = read_object(value, field, ("index", "proof", "row"))
-        row = members["row"]
-        if not isinstance(row, dict):
-            raise FormatError(f"{field}.row", "not an object")
+        members = read_object(value, field, "index", "proof", "row")
+        nodes, row = expect(list, members["proof"], f"{field}.proof"), expect(dict, members["row"], f"{field}.row")
         format_row(row)
-        nodes = read_array(members["proof"], f"{field}.proof")
         return cls(
             row=row,
-            index=read_integer(members["index"], f"{field}.index"),
-            proof=tuple(decode_base64(read_text(node, f"{field}.proof"), f"{field}.proof", 32) for node in nodes),
+            index=expect(int, members["index"], f"{field}.index"),
+            proof=tuple(decode_base64(expect(str, node, f"{field}.proof"), f"{field}.proof", 32) for node in nodes),
         )
 
 
@@ -91,18 +78,18 @@ class AbsenceProof:
     @classmethod
     def from_json(cls, value: JSON, field: str = "absence proof") -> "AbsenceProof":
         """Read an absence proof; `FormatError` unless `to_json` would give this value."""
-        members = read_object(value, field, ("key", "left", "right"))
+        members = read_object(value, field, "key", "left", "right")
         left, right = (
-            RowProof.from_json(members[side], f"{field}.{side}") if members[side] is not None else None
+            None if members[side] is None else RowProof.from_json(members[side], f"{field}.{side}")
             for side in ("left", "right")
         )
-        return cls(key=read_text(members["key"], f"{field}.key"), left=left, right=right)
+        return cls(key=expect(str, members["key"], f"{field}.key"), left=left, right=right)
 
 
 def format_row(row: Row) -> bytes:
     """Write the canonical bytes of a row, without newline; `FormatError` if it has no key, floats or too many bytes."""
+    _key(row)
     data = format_json(dict(row))
-    read_text(row.get("key"), "row.key")
     if len(data) > MAX_ROW:
         raise FormatError("row", f"{len(data)} bytes, more than {MAX_ROW}")
     return data
@@ -110,36 +97,38 @@ def format_row(row: Row) -> bytes:
 
 def parse_row(data: bytes) -> Row:
     """Read the canonical bytes of a row, without newline; `FormatError` otherwise."""
-    row = parse_json(data, "row", MAX_ROW)
-    if not isinstance(row, dict):
-        raise FormatError("row", "not an object")
-    read_text(row.get("key"), "row.key")
+    row: Row = expect(dict, parse_json(data, "row", MAX_ROW), "row")
+    _key(row)
     return row
 
 
 def format_rows(rows: Iterable[Row]) -> Iterator[bytes]:
     """Yield the lines of a manifest at rest; `FormatError` where rows are out of order."""
-    for row in _ascending(rows):
-        yield format_row(row) + b"\n"
+    return (format_row(row) + b"\n" for row in _ascending(rows))
 
 
 def parse_rows(source: BinaryIO | bytes) -> Iterator[Row]:
     """Yield the rows of a manifest at rest, one line in memory at a time; `FormatError` at the first fault."""
     stream = BytesIO(source) if isinstance(source, bytes) else source
-    return _ascending(parse_row(_without_newline(line)) for line in iter(lambda: stream.readline(MAX_ROW + 1), b""))
+    return _ascending(parse_row(line) for line in _lines(stream))
 
 
-def _without_newline(line: bytes) -> bytes:
-    if not line.endswith(b"\n"):
-        raise FormatError("row", f"not a line of at most {MAX_ROW} bytes that ends in a newline")
-    return line[:-1]
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    while line := stream.readline(MAX_ROW + 1):
+        if not line.endswith(b"\n"):
+            raise FormatError("row", f"not a line of at most {MAX_ROW} bytes that ends in a newline")
+        yield line[:-1]
+
+
+def _key(row: Row) -> str:
+    return expect(str, row.get("key"), "row.key")
 
 
 def _ascending(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield rows as long as their keys ascend: by code point, which is the order of their UTF-8 bytes."""
     last: str | None = None
     for row in rows:
-        key = read_text(row.get("key"), "row.key")
+        key = _key(row)
         if last is not None and key <= last:
             raise FormatError("row.key", f"{key!r} does not ascend from {last!r}")
         last = key
@@ -181,10 +170,6 @@ class ManifestTree:
     def _prove_row(self, index: int) -> RowProof:
         proof = inclusion_proof(index, self.size, lambda level, place: self._levels[level][place])
         return RowProof(row=self._rows[index], index=index, proof=tuple(proof))
-
-
-def _key(row: Row) -> str:
-    return read_text(row["key"], "row.key")
 
 
 def verify_row(root: ManifestRoot, proof: RowProof) -> Row:

@@ -122,12 +122,9 @@ def _parse_signature(line: str) -> NoteSignature:
 def format_note(note: Note) -> bytes:
     """Write a note; `FormatError` if `parse_note` would not read the same note back."""
     lines = (f"— {s.name} {encode_base64(s.key_id + s.value)}\n" for s in note.signatures)
-    try:
-        data = f"{note.text}\n{''.join(lines)}".encode()
-    except UnicodeEncodeError:
-        raise FormatError("note", "holds a lone surrogate") from None
+    data = f"{note.text}\n{''.join(lines)}".encode(errors="replace")
     if parse_note(data) != note:
-        raise FormatError("note", "its text does not end in a newline, or a key id is not 4 bytes")
+        raise FormatError("note", "its text has no last newline or a lone surrogate, or a key id is not 4 bytes")
     return data
 
 
@@ -170,9 +167,5 @@ def signature_value(algorithm: int, signature: bytes, timestamp: int) -> bytes:
 
 
 def _check_name(name: str, field: str) -> None:
-    if not name or "+" in name or any(char.isspace() or char < " " for char in name):
-        raise FormatError(field, "empty, or holds a space, a control character or '+'")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise FormatError(field, "holds a lone surrogate") from None
+    if not name or "+" in name or any(c.isspace() or c < " " or "\ud800" <= c <= "\udfff" for c in name):
+        raise FormatError(field, "empty, or holds a space, a control character, a lone surrogate or '+'")

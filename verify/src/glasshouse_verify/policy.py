@@ -19,7 +19,7 @@ People write policies and nobody signs them, so this is the one format with seve
 `parse(format(parse(b))) == parse(b)`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from glasshouse_verify.checkpoint import Checkpoint, parse_checkpoint
@@ -28,7 +28,6 @@ from glasshouse_verify.errors import FormatError, QuorumError, SignatureError
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, Note, VerifierKey, format_vkey, parse_vkey, verify_note
 
 MAX_POLICY = 1_000_000
-MAX_LINES_PER_KIND = 256
 NONE = "none"
 
 _ALLOWED = bytes(byte for byte in range(256) if byte in b"\t\n" or (byte >= 0x20 and byte != 0x7F))
@@ -58,22 +57,18 @@ class Policy:
 
     def __post_init__(self) -> None:
         _check_keys(self.logs, ED25519, "policy log")
-        _check_keys(tuple(self.witnesses.values()), COSIGNATURE_V1, "policy witness")
-        if len(self.groups) > MAX_LINES_PER_KIND:
-            raise FormatError("policy group", f"more than {MAX_LINES_PER_KIND}")
-        defined, free = {NONE}, set[str]()
-        for name in self.witnesses:
-            _define(name, defined, free, "policy witness")
+        _check_keys(self.witnesses.values(), COSIGNATURE_V1, "policy witness")
+        free = set(self.witnesses)
         for group in self.groups:
-            for member in group.members:
-                if member not in free:
-                    raise FormatError(f"policy group {group.name}", f"{member} is not defined, or a member already")
-                free.remove(member)
+            if len(set(group.members)) != len(group.members) or not free.issuperset(group.members):
+                raise FormatError(f"policy group {group.name}", "a member is undefined or a member already")
             if not 1 <= group.threshold <= len(group.members):
                 raise FormatError(f"policy group {group.name}", f"{group.threshold} of {len(group.members)} members")
-            _define(group.name, defined, free, "policy group")
-        if self.quorum not in defined:
-            raise FormatError("policy quorum", f"{self.quorum} is not defined")
+            free.difference_update(group.members)
+            free.add(group.name)
+        names = (NONE, *self.witnesses, *(group.name for group in self.groups))
+        if len(set(names)) != len(names) or self.quorum not in names:
+            raise FormatError("policy", f"a name is defined twice, or the quorum {self.quorum!r} is undefined")
 
     def satisfied_by(self, witnesses: Iterable[str]) -> bool:
         """Return whether cosignatures of the witnesses with these names make up the quorum."""
@@ -120,15 +115,14 @@ def witness_policy(log: VerifierKey, groups: Mapping[str, Sequence[VerifierKey]]
     count = len(groups)
     if not 0 <= 3 * faulty < count:
         raise FormatError("witnesses", f"{count} parties cannot tolerate {faulty} faulty ones")
-    names = {party: tuple(f"{party}/{place}" for place in range(1, len(keys) + 1)) for party, keys in groups.items()}
-    quorum = Group(
-        name="parties/quorum", threshold=count if count <= 3 else (count + faulty + 2) // 2, members=tuple(groups)
-    )
+    named = {party: {f"{party}/{n}": key for n, key in enumerate(keys, 1)} for party, keys in groups.items()}
+    needed = count if count <= 3 else (count + faulty + 2) // 2
+    parties = tuple(Group(name=party, threshold=1, members=tuple(keys)) for party, keys in named.items())
     return Policy(
         logs=(log,),
-        witnesses={n: key for party, keys in groups.items() for n, key in zip(names[party], keys, strict=True)},
-        groups=(*(Group(name=party, threshold=1, members=names[party]) for party in groups), quorum),
-        quorum=quorum.name,
+        witnesses={name: key for keys in named.values() for name, key in keys.items()},
+        groups=(*parties, Group(name="parties/quorum", threshold=needed, members=tuple(groups))),
+        quorum="parties/quorum",
     )
 
 
@@ -143,44 +137,33 @@ def parse_policy(data: bytes) -> Policy:
     logs: list[VerifierKey] = []
     witnesses: dict[str, VerifierKey] = {}
     groups: list[Group] = []
-    quorum: str | None = None
     urls: dict[VerifierKey, str] = {}
-    defined = {NONE}
+    defined, quorum = set[str](), ""
     for number, line in enumerate(data.split(b"\n"), 1):
         where, words = f"policy line {number}", [word.decode(errors="surrogateescape") for word in line.split()]
+        if not words or words[0].startswith("#"):
+            continue
         match words:
-            case []:
-                continue
-            case [comment, *_] if comment.startswith("#"):
-                continue
             case ["log", vkey, *url] if len(url) <= 1:
-                logs.append(_parse_key(vkey, where))
-                urls |= {key: text for key in logs[-1:] for text in url}
-                continue
-            case ["witness", name, vkey, *url] if len(url) <= 1:
-                witnesses[name] = _parse_key(vkey, where)
-                urls |= {key: text for key in (witnesses[name],) for text in url}
-            case ["group", name, threshold, *members] if members:
-                if not defined.issuperset(members):
-                    raise FormatError(where, "a member is not defined on an earlier line")
-                groups.append(_group(name, threshold, members, where))
-            case ["quorum", name] if quorum is None and name in defined:
+                logs.append(key := _parse_key(vkey, where))
+                urls.update((key, text) for text in url)
+            case ["witness", name, vkey, *url] if len(url) <= 1 and name not in defined:
+                witnesses[name] = key = _parse_key(vkey, where)
+                urls.update((key, text) for text in url)
+                defined.add(name)
+            case ["group", name, threshold, *members] if name not in defined and defined.issuperset(members):
+                count = {"any": 1, "all": len(members)}.get(threshold) or parse_decimal(threshold, where)
+                groups.append(Group(name=name, threshold=count, members=tuple(members)))
+                defined.add(name)
+            case ["quorum", name] if not quorum and (name == NONE or name in defined):
                 quorum = name
-                continue
             case _:
-                raise FormatError(where, f"not a log, witness, group or first quorum line: {words[0]!r}")
-        if name in defined:
-            raise FormatError(where, f"{name} is defined already")
-        defined.add(name)
-    if quorum is None:
+                raise FormatError(
+                    where, "not a log, witness, group or quorum line that keeps to the names defined above"
+                )
+    if not quorum:
         raise FormatError("policy quorum", "missing")
     return Policy(logs=tuple(logs), witnesses=witnesses, groups=tuple(groups), quorum=quorum, urls=urls)
-
-
-def _group(name: str, threshold: str, members: list[str], where: str) -> Group:
-    named = {"any": 1, "all": len(members)}
-    count = named[threshold] if threshold in named else parse_decimal(threshold, where)
-    return Group(name=name, threshold=count, members=tuple(members))
 
 
 def _parse_key(text: str, where: str) -> VerifierKey:
@@ -204,17 +187,6 @@ def format_policy(policy: Policy) -> bytes:
     return data
 
 
-def _define(name: str, defined: set[str], free: set[str], kind: str) -> None:
-    if name in defined:
-        raise FormatError(kind, f"{name} is defined already")
-    defined.add(name)
-    free.add(name)
-
-
-def _check_keys(keys: Sequence[VerifierKey], algorithm: int, kind: str) -> None:
-    if len(keys) > MAX_LINES_PER_KIND:
-        raise FormatError(kind, f"more than {MAX_LINES_PER_KIND}")
-    if any(key.algorithm != algorithm for key in keys):
-        raise FormatError(kind, f"a key is not of type 0x{algorithm:02x}")
-    if len({key.public for key in keys}) != len(keys):
-        raise FormatError(kind, "two lines hold one public key")
+def _check_keys(keys: Collection[VerifierKey], algorithm: int, kind: str) -> None:
+    if len({key.public for key in keys if key.algorithm == algorithm}) != len(keys):
+        raise FormatError(kind, f"a key is not of type 0x{algorithm:02x}, or two have one public key")

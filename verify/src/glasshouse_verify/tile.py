@@ -33,19 +33,23 @@ class TilePath:
     width: int
 
 
-def format_tile_path(path: TilePath) -> str:
-    """Write the path of a tile or entry bundle; `FormatError` if a part is out of range."""
-    level, width = "entries" if path.level is None else str(path.level), path.width
-    if not (path.level is None or 0 <= path.level < 64) or not 0 <= path.index < 2**63 or not 1 <= width <= TILE_WIDTH:
-        raise FormatError("tile path", f"no tile {path.index} of width {width} at level {level}")
-    groups, rest = f"{path.index % 1000:03d}", path.index // 1000
+def tile_path(level: int | None, index: int, width: int = TILE_WIDTH) -> str:
+    """Return the path of a tile, or of an entry bundle if `level` is None; `FormatError` if a part is out of range."""
+    if not 0 <= (level or 0) < 64 or not 0 <= index < 2**63 or not 1 <= width <= TILE_WIDTH:
+        raise FormatError("tile path", f"no tile {index} of width {width} at level {level}")
+    groups, rest = f"{index % 1000:03d}", index // 1000
     while rest:
         groups, rest = f"x{rest % 1000:03d}/{groups}", rest // 1000
-    return f"tile/{level}/{groups}" + (f".p/{width}" if width < TILE_WIDTH else "")
+    return f"tile/{'entries' if level is None else level}/{groups}" + (f".p/{width}" if width < TILE_WIDTH else "")
+
+
+def entries_path(index: int, width: int = TILE_WIDTH) -> str:
+    """Return the path of an entry bundle; `FormatError` if a part is out of range."""
+    return tile_path(None, index, width)
 
 
 def parse_tile_path(text: str) -> TilePath:
-    """Read the path of a tile or entry bundle; `FormatError` unless `format_tile_path` would write this text."""
+    """Read the path of a tile or entry bundle; `FormatError` unless `tile_path` would write this text."""
     place, _, width = text.partition(".p/")
     _, level, *groups = place.split("/", 10) if place.count("/") > 1 else ("", "", "")
     index = "".join(group[-3:] for group in groups).lstrip("0") or "0"
@@ -54,19 +58,9 @@ def parse_tile_path(text: str) -> TilePath:
         index=parse_decimal(index, "tile index"),
         width=parse_decimal(width, "tile width") if width else TILE_WIDTH,
     )
-    if format_tile_path(path) != text:
+    if tile_path(path.level, path.index, path.width) != text:
         raise FormatError("tile path", "not tile/<level>/<index>[.p/<width>] in its only spelling")
     return path
-
-
-def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
-    """Return the path of a tile of hashes."""
-    return format_tile_path(TilePath(level=level, index=index, width=width))
-
-
-def entries_path(index: int, width: int = TILE_WIDTH) -> str:
-    """Return the path of an entry bundle."""
-    return format_tile_path(TilePath(level=None, index=index, width=width))
 
 
 def format_bundle(entries: Iterable[bytes]) -> bytes:

@@ -85,16 +85,8 @@ def tree_root(size: int, read: HashReader) -> bytes:
 def inclusion_proof(index: int, size: int, read: HashReader) -> list[bytes]:
     """Prove that leaf `index` is in the tree of `size` leaves: sibling hashes from the leaf upwards."""
     _check_index(index, size)
-    proof, low, high = [], 0, size
-    while high - low > 1:
-        middle = low + _split(high - low)
-        if index < middle:
-            proof.append(_range_root(middle, high, read))
-            high = middle
-        else:
-            proof.append(_range_root(low, middle, read))
-            low = middle
-    return proof[::-1]
+    siblings, _ = _descend(index, size, index)
+    return [_range_root(low, high, read) for low, high in siblings]
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
@@ -119,18 +111,9 @@ def consistency_proof(old: int, new: int, read: HashReader) -> list[bytes]:
     """Prove that the tree of `old` leaves is a prefix of that of `new`; an empty proof if `old` is 0 or `new`."""
     if not 0 <= old <= new:
         raise ProofError(f"a tree of {new} does not grow from one of {old}")
-    proof, low, high = [], 0, new if old else 0
-    while old < high:
-        middle = low + _split(high - low)
-        if old <= middle:
-            proof.append(_range_root(middle, high, read))
-            high = middle
-        else:
-            proof.append(_range_root(low, middle, read))
-            low = middle
-    if low:
-        proof.append(_range_root(low, high, read))
-    return proof[::-1]
+    siblings, start = _descend(old - 1, new, 0) if old else ([], 0)
+    ranges = [(start, old), *siblings] if start else siblings
+    return [_range_root(low, high, read) for low, high in ranges]
 
 
 def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
@@ -139,47 +122,34 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     An `old` of 0 is refused unless `new` is 0 too (RFC 9162 section 2.1.4.2): every tree extends the empty one, so
     there is nothing that could be checked.
     """
-    if old == new and old >= 0:
-        if proof or old_root != new_root or (old == 0 and old_root != EMPTY_ROOT):
-            raise ProofError(f"two trees of {old} leaves differ")
-        return
-    if not 0 < old < new:
+    if not 0 < old <= new and (old, new, old_root) != (0, 0, EMPTY_ROOT):
         raise ProofError(f"a tree of {new} cannot be shown to grow from one of {old}")
+    siblings, start = _descend(old - 1, new, 0) if old else ([], 0)
     # The proof starts with the old tree's last complete subtree, left out where that is the whole old tree.
-    path = iter(proof) if old & (old - 1) else iter((old_root, *proof))
-    left, last = old - 1, new - 1
-    trailing = (~left & (left + 1)).bit_length() - 1
-    left, last = left >> trailing, last >> trailing
-    if (first := next(path, None)) is None:
-        raise ProofError(f"empty consistency proof from {old} to {new}")
+    first, *rest = proof if start and proof else (old_root, *proof)
+    if len(rest) != len(siblings):
+        raise ProofError(f"consistency proof from {old} to {new} has {len(proof)} hashes")
     old_node = new_node = first
-    for sibling in path:
-        if not last:
-            raise ProofError(f"consistency proof from {old} to {new} is too long")
-        if left & 1 or left == last:
+    for (low, _), sibling in zip(siblings, rest, strict=True):
+        if low < old:
             old_node, new_node = node_hash(sibling, old_node), node_hash(sibling, new_node)
-            while left and not left & 1:
-                left, last = left >> 1, last >> 1
         else:
             new_node = node_hash(new_node, sibling)
-        left, last = left >> 1, last >> 1
-    if last or old_node != old_root or new_node != new_root:
+    if old_node != old_root or new_node != new_root:
         raise ProofError(f"consistency proof from {old} to {new} does not lead to the two roots")
 
 
 def multiproof(indexes: Collection[int], cuts: Collection[int], size: int, read: HashReader) -> list[bytes]:
     """Prove the leaves `indexes`, and the roots of the first `cut` leaves for all `cuts`, in the tree of `size`."""
-    _check_multiproof(indexes, cuts, size)
+    hashes: list[bytes] = []
 
-    def prove(low: int, high: int, wanted: list[int], inside: list[int]) -> Iterator[bytes]:
-        if not wanted and not inside:
-            yield _range_root(low, high, read)
-        elif high - low > 1:
-            middle = low + _split(high - low)
-            yield from prove(low, middle, [i for i in wanted if i < middle], [c for c in inside if c < middle])
-            yield from prove(middle, high, [i for i in wanted if i >= middle], [c for c in inside if c > middle])
+    def supply(low: int, high: int) -> bytes:
+        hashes.append(_range_root(low, high, read))
+        return hashes[-1]
 
-    return list(prove(0, size, sorted(set(indexes)), [cut for cut in set(cuts) if cut < size]))
+    # The prover walks as the verifier will; what it computes on the way from placeholder leaves is of no interest.
+    _climb(dict.fromkeys(indexes, b""), cuts, size, supply)
+    return hashes
 
 
 def verify_multiproof(
@@ -189,15 +159,33 @@ def verify_multiproof(
 
     Raises `ProofError` if the hashes do not lead to `root`, are too few or too many.
     """
-    _check_multiproof(leaves, cuts, size)
-    path, roots = iter(hashes), dict.fromkeys(cuts, root)
+    path = iter(hashes)
+
+    def supply(low: int, high: int) -> bytes:
+        if (given := next(path, None)) is None:
+            raise ProofError(f"multiproof has no hash for leaves {low} to {high - 1}")
+        return given
+
+    roots = _climb(leaves, cuts, size, supply)
+    if roots[size] != root or next(path, None) is not None:
+        raise ProofError(f"multiproof does not lead to the root of the tree of {size}")
+    return {cut: roots[cut] for cut in cuts}
+
+
+def _climb(
+    leaves: Mapping[int, bytes], cuts: Collection[int], size: int, supply: Callable[[int, int], bytes]
+) -> dict[int, bytes]:
+    """Return the root of the first `cut` leaves for each cut and for `size`, asking `supply` for underivable nodes."""
+    for index in leaves:
+        _check_index(index, size)
+    if size < 1 or not all(0 < cut <= size for cut in cuts):
+        raise ProofError(f"a cut is not between 1 and the size {size}")
+    roots: dict[int, bytes] = {}
 
     def climb(low: int, high: int, wanted: list[int], inside: list[int]) -> bytes:
         """Return the root of leaves low … high-1; leave in `roots` that of leaves low … cut-1 for each cut inside."""
         if not wanted and not inside:
-            if (given := next(path, None)) is None:
-                raise ProofError(f"multiproof of {len(hashes)} hashes is too short")
-            return given
+            return supply(low, high)
         if high - low == 1:
             return leaves[low]
         middle = low + _split(high - low)
@@ -208,16 +196,8 @@ def verify_multiproof(
                 roots[cut] = left if cut == middle else node_hash(left, roots[cut])
         return node_hash(left, right)
 
-    if climb(0, size, sorted(leaves), [cut for cut in roots if cut < size]) != root or next(path, None) is not None:
-        raise ProofError(f"multiproof does not lead to the root of the tree of {size}")
+    roots[size] = climb(0, size, sorted(leaves), [cut for cut in set(cuts) if cut < size])
     return roots
-
-
-def _check_multiproof(indexes: Collection[int], cuts: Collection[int], size: int) -> None:
-    for index in indexes:
-        _check_index(index, size)
-    if size < 1 or not all(0 < cut <= size for cut in cuts):
-        raise ProofError(f"a cut is not between 1 and the size {size}")
 
 
 def _check_index(index: int, size: int) -> None:
@@ -228,6 +208,19 @@ def _check_index(index: int, size: int) -> None:
 def _split(width: int) -> int:
     """Return the largest power of two below `width`, which is 2 or more."""
     return 1 << (width - 1).bit_length() - 1
+
+
+def _descend(leaf: int, size: int, start: int) -> tuple[list[tuple[int, int]], int]:
+    """Follow the path from the root to `leaf` until the range below ends with that leaf and starts at `start` or later.
+
+    Return the ranges of the siblings passed, deepest first, and where the last range starts.
+    """
+    siblings, low, high = list[tuple[int, int]](), 0, size
+    while leaf + 1 < high or low < start:
+        middle = low + _split(high - low)
+        siblings.append((middle, high) if leaf < middle else (low, middle))
+        low, high = (low, middle) if leaf < middle else (middle, high)
+    return siblings[::-1], low
 
 
 def _complete_subtrees(low: int, high: int) -> Iterator[tuple[int, int]]:
