@@ -9,7 +9,7 @@
 
 Canonical JSON, uncompressed. Statements stand inline; their envelopes, and so their ledger leaves, are rebuilt byte for
 byte. Amendments are merge patches on the charter before. `hashes` is one multiproof (see tlog) in the tree of
-`checkpoint`: it covers the inclusion of each statement, and the consistency of the status's checkpoint and the handovers.
+`checkpoint`: it covers each statement's inclusion, and the consistency of the status's checkpoint and the handovers.
 A handover is a checkpoint under the policy of the charter before, wherever an amendment changes log key or witnesses.
 """
 

@@ -304,7 +304,7 @@ for _use, _kind in {
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """A parsed statement. `predicate` is typed for our own kinds, JSON for foreign ones; `payload` is what was signed."""
+    """A parsed statement. `predicate` is typed for our own kinds, JSON for foreign ones; `payload` was signed."""
 
     use: Use
     predicate: Any

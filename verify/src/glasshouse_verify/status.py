@@ -1,4 +1,4 @@
-"""The rows of the status manifest: for every released file what stands of it, by key vendor/product/version/platform/file.
+"""The rows of the status manifest: what stands of every released file, by vendor/product/version/platform/file.
 
 {"conflicts":[],"holds":[],"index":14,"key":"acme/yara-python/4.5.4/linux-x86_64/yara_python-4.5.4-….whl",
  "release":"…","sha256":"…","verdicts":{"auditor-lab":{"blind":false,"statement":"…","verdict":"identical"},"second":{}}}
