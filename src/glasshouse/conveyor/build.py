@@ -1,0 +1,146 @@
+"""Building a product: source tree + root file system → output files, in the sandbox, hashed outside of it."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from glasshouse.conveyor.archive import ArchiveError, Kind, Limits, TarWriter, read_members
+from glasshouse.conveyor.errors import BuildFailed
+from glasshouse.conveyor.recipe import Recipe
+from glasshouse.conveyor.rootfs import RootFs
+from glasshouse.conveyor.sandbox import Bounds, Job, log_tail, run
+from glasshouse.conveyor.tree import SourceTree, write_tree
+
+MAX_OUTPUT_FILES = 1_000
+LOG_NAME = "build.log"
+NOT_VARIED = (
+    "the kernel and its version",
+    "the model and features of the CPU",
+    "the clock, apart from the time that passed between the builds",
+    "the order in which the host lists the read-only root",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One file that a build left: its name, where it was copied to, SHA-256 in lowercase hex, and size in bytes."""
+
+    name: str
+    path: Path
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    """A finished build. Times are Unix seconds. `variations` says what this build did otherwise than the default."""
+
+    outputs: tuple[Output, ...]
+    log: Path
+    started: int
+    finished: int
+    variations: Mapping[str, str]
+    not_varied: tuple[str, ...]
+
+
+def build(
+    tree: SourceTree, recipe: Recipe, root: RootFs, epoch: int, destination: Path, cpus: Sequence[int] | None = None
+) -> BuildResult:
+    """Build a tree in the sandbox and copy the output files to `destination`, a new directory (the log lies beside them).
+
+    `epoch` is the commit time, which the build sees as SOURCE_DATE_EPOCH and as the time of every file; `cpus` lets a rebuilder vary
+    the CPUs used. Raises `BuildFailed` when the command fails, breaks a bound or leaves other files than the recipe says,
+    `SandboxUnavailable` when the machine cannot isolate it.
+    """
+    step = recipe.build
+    destination.mkdir(parents=True)
+    files = destination / "files"
+    files.mkdir()
+    log = destination / LOG_NAME
+    outputs: list[Output] = []
+    job = Job(
+        root=root.directory,
+        command=step.command,
+        environment=(*step.env, ("SOURCE_DATE_EPOCH", str(epoch))),
+        bounds=Bounds(
+            timeout_seconds=step.timeout_seconds,
+            memory_mib=step.memory_mib,
+            work_mib=step.work_mib,
+            processes=step.processes,
+        ),
+        cpus=None if cpus is None else frozenset(cpus),
+    )
+    limits = Limits(members=MAX_OUTPUT_FILES, total_bytes=(step.output_mib << 20) + (MAX_OUTPUT_FILES << 11))
+    started = int(time.time())
+    run(job, lambda pipe: _send(tree, epoch, pipe), lambda pipe: _receive(pipe, files, limits, outputs), log)
+    finished = int(time.time())
+    outputs.sort(key=lambda output: output.name.encode())
+    _check_outputs([output.name for output in outputs], step.outputs, log)
+    return BuildResult(
+        outputs=tuple(outputs),
+        log=log,
+        started=started,
+        finished=finished,
+        variations=_variations(cpus, started),
+        not_varied=NOT_VARIED,
+    )
+
+
+def _variations(cpus: Sequence[int] | None, started: int) -> dict[str, str]:
+    used = sorted(cpus) if cpus is not None else sorted(os.sched_getaffinity(0))
+    return {
+        "cpus": ",".join(map(str, used)),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "started": str(started),
+    }
+
+
+def _send(tree: SourceTree, epoch: int, pipe: IO[bytes]) -> None:
+    writer = TarWriter(pipe, epoch)
+    write_tree(tree, writer, "source/")
+    # Adding a file changes the time of its directory: the top one is set last.
+    writer.directory("source")
+    writer.finish()
+
+
+def _receive(pipe: IO[bytes], destination: Path, limits: Limits, outputs: list[Output]) -> None:
+    try:
+        for member, content in read_members(pipe, limits):
+            if member.kind is Kind.DIRECTORY and not member.path:
+                continue
+            if content is None or "/" in member.path:
+                raise ArchiveError(f"{member.path!r} is not a plain file directly in the output directory")
+            outputs.append(_copy_out(member.path, content, destination / member.path))
+    except ArchiveError as error:
+        raise BuildFailed(f"the output of the build is refused: {error}") from error
+    while pipe.read(1 << 16):
+        pass
+
+
+def _copy_out(name: str, content: IO[bytes], place: Path) -> Output:
+    digest = hashlib.sha256()
+    size = 0
+    with place.open("xb") as out:
+        while chunk := content.read(1 << 20):
+            digest.update(chunk)
+            size += len(chunk)
+            out.write(chunk)
+    return Output(name=name, path=place, sha256=digest.hexdigest(), size=size)
+
+
+def _check_outputs(names: Sequence[str], patterns: Sequence[str], log: Path) -> None:
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise BuildFailed(f"the build left no file {pattern!r}", 0, log_tail(log))
+    for name in names:
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            raise BuildFailed(f"the build left {name!r}, which the recipe does not name", 0, log_tail(log))
