@@ -1,0 +1,23 @@
+"""The auditor's rules, one file each: a name, and a function from what the ledger says to the alarms that follow.
+
+To add a rule, write a file with `NAME` and `check` and list it below. Rules are pure over their `Scene`: the same scene
+gives the same alarms, so that another party can recompute any finding.
+"""
+
+from glasshouse.supervision.rules import (
+    availability,
+    charter_chain,
+    duties,
+    entitlement,
+    releases,
+    revocations,
+    verdicts,
+)
+from glasshouse.supervision.rules.scene import Alarm, Check, Scene
+
+RULES: dict[str, Check] = {
+    module.NAME: module.check
+    for module in (charter_chain, entitlement, releases, verdicts, revocations, duties, availability)
+}
+
+__all__ = ["RULES", "Alarm", "Check", "Scene"]

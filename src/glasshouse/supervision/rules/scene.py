@@ -1,0 +1,30 @@
+"""What a rule sees and what it says."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from glasshouse.ledger.history import History
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """The judged ledger, the time (Unix seconds), and whether a blob named by digest can be had."""
+
+    history: History
+    now: int
+    has_blob: Callable[[str], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """A broken rule: what it is about (digests, at least one) and a sentence for people.
+
+    `text` says the same thing each time the same state is seen, so that an alarm is logged once.
+    """
+
+    about: tuple[str, ...]
+    text: str
+
+
+Check: TypeAlias = Callable[[Scene], Iterable[Alarm]]
