@@ -1,7 +1,8 @@
 """Tar archives: a deterministic writer and a reader for archives that somebody else made.
 
-The reader yields members in archive order and holds at most one read of one member in memory. It refuses absolute paths, `..`,
-names that are not UTF-8, devices, sparse files, more members or bytes than its limits, and headers that would need much memory.
+The reader yields members in archive order and holds at most one read of one member in memory. It refuses absolute
+paths, `..`, names that are not UTF-8, devices, sparse files, more members or bytes than its limits, and headers that
+would need much memory.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class ForwardReader:
         self._position = 0
 
     def read(self, size: int = -1) -> bytes:
+        """Read exactly `size` bytes unless the stream ends before."""
         if not 0 <= size <= _MAX_READ_BYTES:
             raise ArchiveError("a header asks for more memory than any name needs")
         parts = []
@@ -85,9 +87,11 @@ class ForwardReader:
         return b"".join(parts)
 
     def tell(self) -> int:
+        """How many bytes were read."""
         return self._position
 
     def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
+        """Skip forward to `position`."""
         if whence != io.SEEK_SET or position < self._position:
             raise ArchiveError("the archive is not sequential")
         while self._position < position:
@@ -175,7 +179,7 @@ def decompressed(stream: Readable, name: str) -> Readable:
 
 
 def normal_path(name: str) -> str:
-    """A member name as a relative path without `.` and trailing `/`; raises `ArchiveError` on anything that could escape."""
+    """A member name as a relative path without `.` and final `/`; raises `ArchiveError` on what could escape."""
     if name.startswith("/"):
         raise ArchiveError(f"{name[:200]!r} is an absolute path")
     try:
@@ -210,7 +214,7 @@ def _infos(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     while (info := archive.next()) is not None:
         yield info
         # tarfile keeps every header it has read; a long archive must not grow in memory.
-        archive.members = []
+        archive.members = []  # type: ignore[attr-defined]
 
 
 def _member(info: tarfile.TarInfo) -> Member:
@@ -235,7 +239,7 @@ def _member(info: tarfile.TarInfo) -> Member:
 
 
 class TarWriter:
-    """Writes a tar whose bytes depend on nothing but what is added: fixed owner, modes and times, no padding to a record."""
+    """Writes a tar whose bytes depend on nothing but what is added: fixed owner, modes and times."""
 
     def __init__(self, out: IO[bytes], epoch: int) -> None:
         self._out = out

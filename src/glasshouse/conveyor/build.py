@@ -54,11 +54,11 @@ class BuildResult:
 def build(
     tree: SourceTree, recipe: Recipe, root: RootFs, epoch: int, destination: Path, cpus: Sequence[int] | None = None
 ) -> BuildResult:
-    """Build a tree in the sandbox and copy the output files to `destination`, a new directory (the log lies beside them).
+    """Build a tree in the sandbox and copy output files and log to `destination`, a new directory.
 
-    `epoch` is the commit time, which the build sees as SOURCE_DATE_EPOCH and as the time of every file; `cpus` lets a rebuilder vary
-    the CPUs used. Raises `BuildFailed` when the command fails, breaks a bound or leaves other files than the recipe says,
-    `SandboxUnavailable` when the machine cannot isolate it.
+    `epoch` is the commit time, which the build sees as SOURCE_DATE_EPOCH and as the time of every file; `cpus` lets a
+    rebuilder vary the CPUs used. Raises `BuildFailed` when the command fails, breaks a bound or leaves other files
+    than the recipe says, `SandboxUnavailable` when the machine cannot isolate it.
     """
     step = recipe.build
     destination.mkdir(parents=True)

@@ -1,7 +1,7 @@
 """Debian as an origin: signed indexes, what they list, and what apt would install from them alone.
 
-Trust runs from the local archive keyring over an archived InRelease file to the Packages files that it names by SHA-256, and from
-there to each package. A mirror only transports bytes.
+Trust runs from the local archive keyring over an archived InRelease file to the Packages files that it names by
+SHA-256, and from there to each package. A mirror only transports bytes.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def find_keyring() -> Path:
 def read_release(data: bytes, keyring: Path, field: str) -> SignedRelease:
     """Check the signatures of an InRelease file and read what was signed.
 
-    At least one key of the keyring must have signed, and no signature may be bad; signatures of unknown keys do not count.
-    Raises `LockMismatch` (row `field`) otherwise, `ToolUnavailable` without gpgv.
+    At least one key of the keyring must have signed, and no signature may be bad; signatures of unknown keys do not
+    count. Raises `LockMismatch` (row `field`) otherwise, `ToolUnavailable` without gpgv.
     """
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
@@ -126,7 +126,7 @@ def _parse_release(text: bytes, fingerprints: tuple[str, ...], field: str) -> Si
 
 
 def read_packages(stream: Readable, wanted: Collection[str]) -> Iterator[Package]:
-    """The stanzas of a Packages.xz stream whose package name is in `wanted`. Raises `OriginUnavailable` if it is damaged."""
+    """The stanzas of a Packages.xz stream for the names in `wanted`. Raises `OriginUnavailable` if it is damaged."""
     names = {f"Package: {name}".encode() for name in wanted}
     try:
         for stanza in _stanzas(decompressed(stream, "Packages.xz")):
@@ -166,8 +166,8 @@ def resolve_names(
 ) -> list[tuple[str, str]]:
     """What apt installs for `packages` on an empty system from these indexes alone: (name, version), sorted.
 
-    `indexes` maps archive paths to local files. Nothing of the machine's own package state or configuration is read, nothing
-    is installed, and no right beyond writing a temporary directory is needed.
+    `indexes` maps archive paths to local files. Nothing of the machine's own package state or configuration is read,
+    nothing is installed, and no right beyond writing a temporary directory is needed.
     """
     with tempfile.TemporaryDirectory(prefix="glasshouse-apt-") as name:
         root = Path(name)

@@ -1,12 +1,13 @@
-"""An environment lock: every package and wheel that a build sees, by digest, and the signed indexes that vouch for them.
+"""An environment lock: every package and wheel that a build sees, by digest, and the signed indexes behind them.
 
     {"architecture":"amd64","key":"deb/gcc-12","name":"gcc-12","origin":"debian/dists/bookworm/main/…","path":"pool/…",…}
     {"architecture":"amd64","key":"environment","links":[],"packages":["gcc"],"schema":"glasshouse.lock/v1","suite":"bookworm"}
     {"key":"index/debian/dists/bookworm/InRelease","sha256":"…","size":151075}
     {"filename":"yara_x-….whl","key":"wheel/yara_x-….whl","name":"yara-x","sha256":"…","size":…,"version":"1.23.0"}
 
-A lock is a manifest; a statement names it by root and size. `parse_lock` reads the form, `check_recipe` compares it with the recipe
-it claims to serve, and glasshouse.conveyor.origin checks every row against its public origin. See docs/spec/lock.md.
+A lock is a manifest; a statement names it by root and size. `parse_lock` reads the form, `check_recipe` compares it
+with the recipe it claims to serve, and glasshouse.conveyor.origin checks every row against its public origin. See
+docs/spec/lock.md.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from glasshouse.conveyor.errors import InvalidLock, LockMismatch
-from glasshouse.conveyor.recipe import Environment
 from glasshouse_verify.codec import Digest, FileName, Identifier, Path, Text, decode, encode
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.manifest import ManifestRoot, format_rows, manifest_root, parse_rows
+
+from glasshouse.conveyor.errors import InvalidLock, LockMismatch
+from glasshouse.conveyor.recipe import Environment
 
 SCHEMA = "glasshouse.lock/v1"
 MAX_LOCK_BYTES = 4 << 20
@@ -48,7 +50,7 @@ class EnvironmentRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DebRow:
-    """One Debian package. `origin` is the archive path of the Packages file that lists it, `path` its own below the mirror."""
+    """One Debian package: `path` is its own below the mirror, `origin` that of the Packages file that lists it."""
 
     key: str
     name: Text

@@ -1,9 +1,9 @@
-"""The source manifest: one row for each file of a tree, salted, so that one file can be shown without letting the others be guessed.
+"""The source manifest: one salted row for each file of a tree; showing one file does not let the others be guessed.
 
     {"content":"9f2c…","key":"src/main.c","mode":"100644"}
 
-`content` = hex SHA-256(salt ‖ content), salt = HMAC-SHA-256(release secret, path); a symbolic link's content is its target. The
-release secret travels in the source pack. See docs/spec/source-manifest.md.
+`content` = hex SHA-256(salt ‖ content), salt = HMAC-SHA-256(release secret, path); a symbolic link's content is its
+target. The release secret travels in the source pack. See docs/spec/source-manifest.md.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import secrets
 from collections.abc import Iterator
 from typing import IO
 
+from glasshouse_verify.manifest import ManifestRoot, Row, manifest_root
+
 from glasshouse.conveyor.errors import InvalidSource
 from glasshouse.conveyor.tree import SourceTree, TreeFile
-from glasshouse_verify.manifest import ManifestRoot, Row, manifest_root
 
 SECRET_BYTES = 32
 MODES = frozenset({"100644", "100755", "120000"})
@@ -67,7 +68,6 @@ def check_source(tree: SourceTree, secret: bytes, expected: ManifestRoot) -> Non
     """Raise `InvalidSource` unless the tree is exactly the one that `expected` commits to."""
     found = source_root(tree, secret)
     if found != expected:
-        raise InvalidSource(
-            "manifest",
-            f"the tree has root {found.root.hex()} over {found.size} files, not {expected.root.hex()} over {expected.size}",
-        )
+        have = f"{found.root.hex()} over {found.size} files"
+        want = f"{expected.root.hex()} over {expected.size}"
+        raise InvalidSource("manifest", f"the tree has root {have}, not {want}")

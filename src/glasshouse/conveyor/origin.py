@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from glasshouse_verify.codec import Digest, FileName, Identifier, Text
+from glasshouse_verify.codec import Path as ArchivePath
 
 from glasshouse.conveyor.debian import (
     MAX_RELEASE_BYTES,
@@ -36,7 +38,8 @@ from glasshouse.conveyor.store import Progress, Store, Wanted, get_bytes
 class Origins:
     """Where public things are fetched from. Mirrors and index are transport; `keyring` is what Debian is judged by.
 
-    `mirrors` maps "debian" and "debian-security" to base URLs; `index_url` is a PEP 503 base, None for this machine's setting.
+    `mirrors` maps "debian" and "debian-security" to base URLs; `index_url` is a PEP 503 base, None for this machine's
+    setting.
     """
 
     client: httpx.Client
@@ -52,7 +55,7 @@ def default_origins(client: httpx.Client) -> Origins:
 
 @dataclass(frozen=True, kw_only=True)
 class LockReport:
-    """What a check found: archive path of each signed index → (its date, fingerprints of its signers), and rows checked."""
+    """What a check found: path of each signed index → (its date, fingerprints of its signers), and rows checked."""
 
     releases: Mapping[str, tuple[str, tuple[str, ...]]]
     packages: int
@@ -62,7 +65,8 @@ class LockReport:
 def resolve(recipe: Recipe, store: Store, origins: Origins, progress: Progress | None = None) -> Lock:
     """Make the lock of a recipe from what its origins offer today.
 
-    Raises `OriginUnavailable`, `LockMismatch` when an index is not signed by Debian, `InvalidLock` when packages cannot be had.
+    Raises `OriginUnavailable`, `LockMismatch` when an index is not signed by Debian, `InvalidLock` when packages
+    cannot be had.
     """
     environment = recipe.environment
     suites = archives(environment.suite)
@@ -100,7 +104,7 @@ def _fetch_indexes(
 
 def index_row(path: str, sha256: str, size: int) -> IndexRow:
     """The lock row of an archived index file."""
-    return IndexRow(key=f"index/{path}", sha256=sha256, size=size)  # type: ignore[arg-type]
+    return IndexRow(key=f"index/{path}", sha256=Digest(sha256), size=size)
 
 
 def _listed_index(release: SignedRelease, suite: Archive, architecture: str) -> tuple[str, int]:
@@ -125,13 +129,13 @@ def _listed_packages(indexes: list[IndexRow], names: set[str], store: Store) -> 
 def _deb_row(package: Package, origin: str) -> DebRow:
     return DebRow(
         key=f"deb/{package.name}",
-        name=package.name,  # type: ignore[arg-type]
-        version=package.version,  # type: ignore[arg-type]
-        architecture=package.architecture,  # type: ignore[arg-type]
-        sha256=package.sha256,  # type: ignore[arg-type]
+        name=Text(package.name),
+        version=Text(package.version),
+        architecture=Identifier(package.architecture),
+        sha256=Digest(package.sha256),
         size=package.size,
-        path=package.filename,  # type: ignore[arg-type]
-        origin=origin,  # type: ignore[arg-type]
+        path=ArchivePath(package.filename),
+        origin=ArchivePath(origin),
     )
 
 
@@ -145,10 +149,10 @@ def _resolve_wheels(
         rows.append(
             WheelRow(
                 key=f"wheel/{pin.filename}",
-                name=pin.name,  # type: ignore[arg-type]
-                version=pin.version,  # type: ignore[arg-type]
-                filename=pin.filename,  # type: ignore[arg-type]
-                sha256=pin.sha256,  # type: ignore[arg-type]
+                name=Text(pin.name),
+                version=Text(pin.version),
+                filename=FileName(pin.filename),
+                sha256=Digest(pin.sha256),
                 size=store.path(pin.sha256).stat().st_size,
             )
         )
@@ -167,9 +171,9 @@ def _indexed(name: str, filename: str, sha256: str, origins: Origins) -> Indexed
 def check(lock: Lock, store: Store, origins: Origins) -> LockReport:
     """Check every row of a lock against its public origin; the archived indexes must be in the store.
 
-    Debian's signature on each InRelease, the digest and size of each Packages file in it, and each package's version, architecture,
-    digest, size and path in that Packages file; each wheel's digest in the public index. Raises `LockMismatch` naming the row.
-    A package without a public origin would count as source, so it cannot be a row.
+    Debian's signature on each InRelease, the digest and size of each Packages file in it, and each package's version,
+    architecture, digest, size and path in that Packages file; each wheel's digest in the public index. Raises
+    `LockMismatch` naming the row. A package without a public origin would count as source, so it cannot be a row.
     """
     suites = archives(lock.environment.suite)
     architecture = lock.environment.architecture

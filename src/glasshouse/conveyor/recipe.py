@@ -13,8 +13,8 @@
     command = ["gcc", "-O2", "-o", "/build/out/hello", "hello.c"]
     outputs = ["hello"]
 
-An unknown field is refused by name: what a recipe does not know cannot steer a build. Beside the recipe only the time of the
-commit reaches the build, as SOURCE_DATE_EPOCH. See docs/spec/recipe.md.
+An unknown field is refused by name: what a recipe does not know cannot steer a build. Beside the recipe only the time
+of the commit reaches the build, as SOURCE_DATE_EPOCH. See docs/spec/recipe.md.
 """
 
 from __future__ import annotations

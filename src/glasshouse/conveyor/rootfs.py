@@ -1,8 +1,9 @@
 """The root file system of a build, unpacked from the packages and wheels of a lock and from nothing else.
 
-No maintainer script runs and no root right is needed: files are what the packages hold, with modes 0644 or 0755. What scripts would
-have made and a build needs is made here: the merged /usr, a password file with one user, and the links that the recipe names.
-A finished root is kept as `<cache>/<root of the lock>` and shared read-only; it is listed and compared before each use.
+No maintainer script runs and no root right is needed: files are what the packages hold, with modes 0644 or 0755. What
+scripts would have made and a build needs is made here: the merged /usr, a password file with one user, and the links
+that the recipe names. A finished root is kept as `<cache>/<root of the lock>` and shared read-only; it is listed and
+compared before each use.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from glasshouse.conveyor.archive import (
 from glasshouse.conveyor.errors import InvalidLock
 from glasshouse.conveyor.lock import DebRow, Lock, WheelRow
 from glasshouse.conveyor.store import Progress, Store
+from glasshouse.conveyor.tree import write_file
 
 DEB_LIMITS = Limits(members=200_000, total_bytes=4 << 30)
 WHEEL_LIMITS = Limits(members=50_000, total_bytes=2 << 30)
@@ -57,8 +59,8 @@ class RootFs:
 def make_root(lock: Lock, store: Store, cache: Path, progress: Progress | None = None) -> RootFs:
     """Return the root of a lock, unpacking it if it is not in the cache; its packages must be in the store.
 
-    Safe for several processes at once. Raises `InvalidLock` on packages that cannot be unpacked together, `OriginUnavailable` when a
-    package is not in the store.
+    Safe for several processes at once. Raises `InvalidLock` on packages that cannot be unpacked together,
+    `OriginUnavailable` when a package is not in the store.
     """
     cache.mkdir(parents=True, exist_ok=True)
     place = cache / lock.root.root.hex()
@@ -88,7 +90,7 @@ def _remove(place: Path) -> None:
 
 
 def listing_digest(root: Path) -> str:
-    """SHA-256 over the sorted listing of a tree. It tells an unfinished or altered root; the packages were hashed before."""
+    """SHA-256 over the sorted listing of a tree. It tells an unfinished or altered root from a whole one."""
     digest = hashlib.sha256()
     for line in _listing(root, ""):
         digest.update(line.encode() + b"\n")
@@ -99,7 +101,7 @@ def _listing(directory: Path, prefix: str) -> Iterator[str]:
     with os.scandir(directory) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             status = entry.stat(follow_symlinks=False)
-            target = os.readlink(entry.path) if stat.S_ISLNK(status.st_mode) else ""
+            target = str(Path(entry.path).readlink()) if stat.S_ISLNK(status.st_mode) else ""
             size = status.st_size if stat.S_ISREG(status.st_mode) else 0
             yield f"{status.st_mode:o} {size} {status.st_mtime_ns // 10**9} {prefix}{entry.name} {target}"
             if stat.S_ISDIR(status.st_mode):
@@ -108,7 +110,7 @@ def _listing(directory: Path, prefix: str) -> Iterator[str]:
 
 def _unpack(lock: Lock, store: Store, directory: Path, progress: Progress | None) -> None:
     root = _Root(directory)
-    rows = [*lock.debs, *lock.wheels]
+    rows: list[DebRow | WheelRow] = [*lock.debs, *lock.wheels]
     for done, row in enumerate(rows, start=1):
         root.package = row.key
         try:
@@ -128,7 +130,7 @@ def _unpack(lock: Lock, store: Store, directory: Path, progress: Progress | None
 
 
 class _Root:
-    """A root under construction. Every link is known by name, so that nothing is ever written through one of the host's."""
+    """A root under construction. Every link in it is known by name, so that nothing is written through one."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -214,12 +216,9 @@ class _Root:
         """Write a file; a path that another package holds already is refused."""
         _, place = self._place(path)
         try:
-            descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+            write_file(place, content, executable)
         except FileExistsError as error:
             raise InvalidLock(self.package, f"{path!r} is in another package too") from error
-        with os.fdopen(descriptor, "wb") as out:
-            shutil.copyfileobj(content, out, 1 << 20)
-            os.fchmod(out.fileno(), 0o755 if executable else 0o644)
         os.utime(place, (mtime, mtime))
 
     def finish(self) -> None:

@@ -1,11 +1,13 @@
 """Running one command in bubblewrap, as if on a machine that is the same everywhere.
 
-Fixed: user and group 1000, host name `builder`, paths below /build, environment, umask, resource limits, order and times of the files
-in the work directory. Absent: network, other processes, devices beyond null, zero, random and the like, the host's file system.
-A tree goes in as a tar stream and the output comes back as one, so that no directory is shared with the host.
+Fixed: user and group 1000, host name `builder`, paths below /build, environment, umask, resource limits, order and
+times of the files in the work directory. Absent: network, other processes, devices beyond null, zero, random and the
+like, the host's file system. A tree goes in as a tar stream and the output comes back as one, so that no directory is
+shared with the host.
 
-Not hidden, because user namespaces cannot: the clock, the kernel and its version, the model and number of CPUs, the memory size, the
-order in which the host's file system lists the read-only root. There is no fallback without a sandbox.
+Not hidden, because user namespaces cannot: the clock, the kernel and its version, the model and number of CPUs, the
+memory size, the order in which the host's file system lists the read-only root. There is no fallback without a
+sandbox.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,16 +27,20 @@ from typing import IO
 
 from glasshouse.conveyor.errors import BuildFailed, SandboxUnavailable
 from glasshouse.conveyor.rootfs import UID, USER
+from glasshouse.conveyor.seccomp import filter_program
 
 HOST_NAME = "builder"
 SOURCE_DIRECTORY = "/build/source"
 OUTPUT_DIRECTORY = "/build/out"
 MAX_LOG_BYTES = 16 << 20
 LOG_TAIL_BYTES = 4_000
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.1
 _PROBE_SECONDS = 20
-_DRIVER_FAILED = 125
-_FIXED_ENVIRONMENT = {
+_GRACE_SECONDS = 2
+_NO_TREE = 125
+# The watch counts processes; the kernel's own limit only has to slow a fork bomb down until the watch sees it.
+_FORK_MARGIN = 2_000
+FIXED_ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/build/home",
     "TMPDIR": "/build/tmp",
@@ -43,20 +50,20 @@ _FIXED_ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
 }
-# Runs inside, as the parent of the build. Limits are lowered here so that the child cannot raise them again. What the build leaves
-# running is killed before the output is read.
+# Runs inside, as the parent of the build. Limits are lowered here so that the child cannot raise them again: data
+# (KiB), file size (512-byte blocks), processes. What the build leaves running is killed before the output is read.
 _DRIVER = f"""
 set -eu
 umask 022
 ulimit -c 0; ulimit -n 1024; ulimit -s 8192
-ulimit -v "$1"; ulimit -t "$2"; ulimit -f "$3"; ulimit -p "$4" 2>/dev/null || :
-shift 4
+ulimit -d "$1"; ulimit -f "$2"; ulimit -p "$3"
+shift 3
 cd /build
 mkdir out home tmp source
-tar -x --no-same-owner -p -f - || exit {_DRIVER_FAILED}
+tar -x --no-same-owner -p -f - || exit {_NO_TREE}
 exec </dev/null
 cd {SOURCE_DIRECTORY}
-"$@" >&2 3>&- || exit $?
+"$@" >&2 || exit $?
 kill -KILL -1 2>/dev/null || :
 exec tar -c -f - --format=posix --sort=name -C {OUTPUT_DIRECTORY} .
 """
@@ -74,7 +81,7 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One command to run on a root. `environment` adds to the fixed variables; `cpus` restricts the run to these CPU numbers."""
+    """One command to run on a root; `environment` adds to the fixed variables, `cpus` restricts it to these CPUs."""
 
     root: Path
     command: Sequence[str]
@@ -87,126 +94,123 @@ def probe() -> None:
     """Raise `SandboxUnavailable`, with the reason and the way round it, unless a sandbox can be had here."""
     if shutil.which("bwrap") is None:
         raise SandboxUnavailable("bubblewrap is not installed", "install the package bubblewrap")
-    command = ["bwrap", *_isolation(), "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "true"]
-    try:
-        result = subprocess.run(
-            command, capture_output=True, timeout=_PROBE_SECONDS, check=False, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SandboxUnavailable("bubblewrap does not start") from error
+    with _filter_file() as seccomp:
+        command = ["bwrap", *_isolation(seccomp.fileno()), "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+        try:
+            result = subprocess.run(
+                [*command, "--size", "4096", "--tmpfs", "/tmp", "true"],  # noqa: S108
+                capture_output=True,
+                timeout=_PROBE_SECONDS,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[seccomp.fileno()],
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SandboxUnavailable("bubblewrap does not start") from error
     if result.returncode:
         reason = result.stderr.decode(errors="replace").strip()
         raise SandboxUnavailable(f"bubblewrap cannot isolate a build here: {reason}", _way_round(reason))
 
 
 def _way_round(reason: str) -> str:
-    if Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").is_file() and _read_flag(
-        "kernel/apparmor_restrict_unprivileged_userns"
-    ):
+    if _kernel_flag("kernel/apparmor_restrict_unprivileged_userns") == "1":
         return (
-            "AppArmor forbids user namespaces to unconfined programs (Ubuntu 23.10 and later): give bwrap a profile with"
-            " `userns,` or run `sysctl kernel.apparmor_restrict_unprivileged_userns=0` as root"
+            "AppArmor forbids user namespaces to programs without a profile (Ubuntu 23.10 and later): give bwrap one"
+            " that says `userns,`, or run `sysctl kernel.apparmor_restrict_unprivileged_userns=0` as root"
         )
-    if Path("/proc/sys/kernel/unprivileged_userns_clone").is_file() and not _read_flag(
-        "kernel/unprivileged_userns_clone"
-    ):
+    if _kernel_flag("kernel/unprivileged_userns_clone") == "0":
         return "run `sysctl kernel.unprivileged_userns_clone=1` as root"
-    if not _read_flag("user/max_user_namespaces"):
+    if _kernel_flag("user/max_user_namespaces") == "0":
         return "user namespaces are switched off: run `sysctl user.max_user_namespaces=10000` as root"
-    if "Unknown option" in reason:
+    if "nknown option" in reason:
         return "bubblewrap 0.8 or newer is needed"
-    return "in a container, allow user namespaces and the mount and pivot_root system calls to it"
+    return "in a container, it has to be allowed user namespaces and the system calls mount and pivot_root"
 
 
-def _read_flag(name: str) -> bool:
+def _kernel_flag(name: str) -> str:
     with contextlib.suppress(OSError):
-        return (Path("/proc/sys") / name).read_text().strip() != "0"
-    return True
+        return Path("/proc/sys", name).read_text().strip()
+    return ""
 
 
-def _isolation() -> list[str]:
+@contextlib.contextmanager
+def _filter_file() -> Iterator[IO[bytes]]:
+    """The system-call filter as an open file at its beginning, as bwrap wants it."""
+    with tempfile.TemporaryFile() as file:
+        file.write(filter_program())
+        file.seek(0)
+        yield file
+
+
+def _isolation(seccomp: int) -> list[str]:
+    spaces = ("user", "ipc", "pid", "net", "uts", "cgroup")
     return [
-        "--unshare-user",
-        "--unshare-ipc",
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-uts",
-        "--unshare-cgroup",
-        "--disable-userns",
-        "--die-with-parent",
-        "--new-session",
-        "--clearenv",
-        "--cap-drop",
-        "ALL",
-        "--uid",
-        str(UID),
-        "--gid",
-        str(UID),
-        "--hostname",
-        HOST_NAME,
+        *(f"--unshare-{space}" for space in spaces),
+        *("--disable-userns", "--die-with-parent", "--new-session", "--clearenv"),
+        *("--cap-drop", "ALL", "--uid", str(UID), "--gid", str(UID), "--hostname", HOST_NAME),
+        *("--seccomp", str(seccomp)),
     ]
 
 
-def _command(job: Job) -> list[str]:
+def _command(job: Job, seccomp: int, status: int) -> list[str]:
     bounds = job.bounds
-    size = str(bounds.work_mib << 20)
-    command = ["bwrap", *_isolation(), "--ro-bind", str(job.root), "/", "--proc", "/proc", "--dev", "/dev"]
+    command = ["bwrap", *_isolation(seccomp), "--ro-bind", str(job.root), "/", "--proc", "/proc", "--dev", "/dev"]
     command += ["--size", str(64 << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
-    command += ["--perms", "0755", "--size", size, "--tmpfs", "/build", "--chdir", "/build"]
-    for key, value in sorted({**dict(job.environment), **_FIXED_ENVIRONMENT}.items()):
+    command += ["--perms", "0755", "--size", str(bounds.work_mib << 20), "--tmpfs", "/build", "--chdir", "/build"]
+    for key, value in sorted({**dict(job.environment), **FIXED_ENVIRONMENT}.items()):
         command += ["--setenv", key, value]
-    limits = [bounds.memory_mib << 10, bounds.timeout_seconds * 2 * (os.cpu_count() or 1), size_blocks(bounds.work_mib)]
-    return [*command, "/bin/sh", "-c", _DRIVER, "sh", *map(str, limits), str(bounds.processes), *job.command]
-
-
-def size_blocks(mib: int) -> int:
-    """MiB in the 512-byte blocks that `ulimit -f` counts."""
-    return mib << 11
+    command += ["--json-status-fd", str(status)]
+    limits = (bounds.memory_mib << 10, bounds.work_mib << 11, bounds.processes + _FORK_MARGIN)
+    return [*command, "/bin/sh", "-c", _DRIVER, "sh", *map(str, limits), *job.command]
 
 
 def run(job: Job, send: Callable[[IO[bytes]], None], receive: Callable[[IO[bytes]], None], log: Path) -> None:
     """Run a job: `send` writes the tree as tar below `source/`, `receive` reads the output directory as tar.
 
-    The log file gets what the command prints, up to `MAX_LOG_BYTES`. Raises `SandboxUnavailable` when no sandbox can be had and
-    `BuildFailed` when the command fails or breaks a bound. Errors of `send` and `receive` pass through, after the run was killed.
+    The log file gets what the command prints, up to `MAX_LOG_BYTES`. Raises `SandboxUnavailable` when no sandbox can
+    be had and `BuildFailed` when the command fails or breaks a bound. Errors of `send` and `receive` pass through,
+    after the run was killed.
     """
     probe()
-    with log.open("wb") as log_file, _spawn(job) as process:
+    with log.open("wb") as log_file, _spawn(job) as (process, status):
+        stdin, stdout, stderr = _pipes(process)
         watch = _Watch(process, job.bounds)
-        failures: list[BaseException] = []
+        feed = _Feed(process, stdin, send)
         threads = [
-            threading.Thread(target=_feed, args=(process, send, failures)),
-            threading.Thread(target=_keep_log, args=(process.stderr, log_file)),
+            threading.Thread(target=feed.run),
+            threading.Thread(target=_keep_log, args=(stderr, log_file)),
             threading.Thread(target=watch.run),
         ]
         for thread in threads:
             thread.start()
+        failure: Exception | None = None
         try:
-            assert_pipe(process.stdout)
-            receive(process.stdout)  # type: ignore[arg-type]
-        except BaseException as error:
-            failures.append(error)
+            receive(stdout)
+        except Exception as error:
+            failure = error
+            # A command that failed leaves no archive either; its own exit status is the better reason.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_SECONDS)
             _kill(process)
         exit_code = process.wait()
         for thread in threads:
             thread.join()
-    _judge(exit_code, watch.broken, failures, log)
+        status.seek(0)
+        started = b"child-pid" in status.read(4096)
+    if not started:
+        raise SandboxUnavailable(f"bubblewrap did not start the build: {log_tail(log)}")
+    _judge(exit_code, watch.broken, feed.failure or failure, log)
 
 
-def assert_pipe(pipe: IO[bytes] | None) -> None:
-    """Popen opened every pipe."""
-    if pipe is None:
-        raise RuntimeError("the sandbox has no pipe")
-
-
-def _judge(exit_code: int, broken: str, failures: list[BaseException], log: Path) -> None:
+def _judge(exit_code: int, broken: str, failure: Exception | None, log: Path) -> None:
+    """The order matters: a killed run also breaks its pipes, and a run we killed has an exit code that says nothing."""
     if broken:
-        raise BuildFailed(f"the build was stopped: {broken}", exit_code, log_tail(log))
-    if exit_code:
-        what = f"was killed by signal {exit_code - 128}" if exit_code > 128 else f"exited with status {exit_code}"
-        raise BuildFailed(f"the build command {what}", exit_code, log_tail(log))
-    for failure in failures:
+        raise BuildFailed(f"the build was stopped: {broken}", None, log_tail(log))
+    if failure is not None and exit_code in (0, -signal.SIGKILL):
         raise failure
+    if exit_code:
+        signalled = f"was killed by signal {exit_code - 128}" if exit_code > 128 else f"exited with status {exit_code}"
+        raise BuildFailed(f"the build command {signalled}", exit_code, log_tail(log))
 
 
 def log_tail(log: Path) -> str:
@@ -217,27 +221,36 @@ def log_tail(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def _spawn(job: Job) -> Iterator[subprocess.Popen[bytes]]:
+def _spawn(job: Job) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """Start the job; the second item tells, at its end, what bwrap reports about itself."""
     allowed = os.sched_getaffinity(0)
-    try:
-        if job.cpus is not None:
-            # Affinity belongs to the calling thread and is inherited by what it starts.
-            os.sched_setaffinity(0, job.cpus)
-        process = subprocess.Popen(
-            _command(job),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            env={"PATH": os.environ.get("PATH", os.defpath)},
-        )
-    finally:
-        os.sched_setaffinity(0, allowed)
-    with process:
+    with _filter_file() as seccomp, tempfile.TemporaryFile() as status:
+        descriptors = [seccomp.fileno(), status.fileno()]
         try:
-            yield process
+            if job.cpus is not None:
+                # Affinity belongs to the calling thread and is inherited by what it starts.
+                os.sched_setaffinity(0, job.cpus)
+            process = subprocess.Popen(
+                _command(job, *descriptors),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=descriptors,
+                start_new_session=True,
+            )
         finally:
-            _kill(process)
+            os.sched_setaffinity(0, allowed)
+        with process:
+            try:
+                yield process, status
+            finally:
+                _kill(process)
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise RuntimeError("a process was started without its pipes")
+    return process.stdin, process.stdout, process.stderr
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -247,17 +260,26 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _feed(process: subprocess.Popen[bytes], send: Callable[[IO[bytes]], None], failures: list[BaseException]) -> None:
-    assert_pipe(process.stdin)
-    try:
-        with contextlib.closing(process.stdin) as pipe:  # type: ignore[type-var]
-            send(pipe)  # type: ignore[arg-type]
-    except BrokenPipeError:
-        # The driver ended early; its exit status says why.
-        return
-    except Exception as error:
-        failures.append(error)
-        _kill(process)
+class _Feed:
+    """Writes the tree into the sandbox; `failure` is what stopped it, unless the sandbox itself went away."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pipe: IO[bytes], send: Callable[[IO[bytes]], None]) -> None:
+        self._process = process
+        self._pipe = pipe
+        self._send = send
+        self.failure: Exception | None = None
+
+    def run(self) -> None:
+        """Send everything, then close the pipe."""
+        try:
+            with self._pipe:
+                self._send(self._pipe)
+        except BrokenPipeError:
+            # The exit status of the run says why it stopped reading.
+            return
+        except Exception as error:
+            self.failure = error
+            _kill(self._process)
 
 
 def _keep_log(pipe: IO[bytes], log: IO[bytes]) -> None:
@@ -281,33 +303,39 @@ class _Watch:
         """Watch until the process has ended."""
         deadline = time.monotonic() + self._bounds.timeout_seconds
         while self._process.poll() is None:
-            count, resident_bytes = _usage(self._process.pid)
-            if time.monotonic() > deadline:
-                self.broken = f"it took longer than {self._bounds.timeout_seconds} seconds"
-            elif resident_bytes > self._bounds.memory_mib << 20:
-                self.broken = f"it used more than {self._bounds.memory_mib} MiB of memory"
-            elif count > self._bounds.processes:
-                self.broken = f"it ran more than {self._bounds.processes} processes"
+            self.broken = self._breach(deadline)
             if self.broken:
                 _kill(self._process)
                 return
-            time.sleep(_POLL_SECONDS)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_POLL_SECONDS)
+
+    def _breach(self, deadline: float) -> str:
+        bounds = self._bounds
+        count, resident_bytes = _usage(self._process.pid)
+        if time.monotonic() > deadline:
+            return f"it took longer than {bounds.timeout_seconds} seconds"
+        if resident_bytes > bounds.memory_mib << 20:
+            return f"it used more than {bounds.memory_mib} MiB of memory"
+        if count > bounds.processes:
+            return f"it ran more than {bounds.processes} processes"
+        return ""
 
 
 def _usage(root_pid: int) -> tuple[int, int]:
-    """Number and resident bytes of a process and its descendants."""
-    parents: dict[int, list[tuple[int, int]]] = {}
-    page = os.sysconf("SC_PAGE_SIZE")
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    """Number and resident bytes of the descendants of a process."""
+    children: dict[int, list[tuple[int, int]]] = {}
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
             with contextlib.suppress(OSError):
-                fields = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
-                parents.setdefault(int(fields[1]), []).append((int(name), int(fields[21]) * page))
-    count, resident = 0, 0
+                fields = (place / "stat").read_text().rpartition(")")[2].split()
+                children.setdefault(int(fields[1]), []).append((int(place.name), int(fields[21]) * page_bytes))
+    count, resident_bytes = 0, 0
     todo = [root_pid]
     while todo:
-        for pid, size in parents.get(todo.pop(), []):
+        for pid, size in children.get(todo.pop(), []):
             count += 1
-            resident += size
+            resident_bytes += size
             todo.append(pid)
-    return count, resident
+    return count, resident_bytes

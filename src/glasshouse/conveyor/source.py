@@ -4,8 +4,8 @@
     [source] kind = "git"        one commit of a repository or bundle, blob by blob, without filters
     [source] kind = "directory"  a directory beside the recipe
 
-What comes out is a tree in the sense of glasshouse.conveyor.tree and the commit time. Everybody but the maintainer gets the same tree
-out of the source pack instead.
+What comes out is a tree in the sense of glasshouse.conveyor.tree and the commit time. Everybody but the maintainer
+gets the same tree out of the source pack instead.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from glasshouse.conveyor.tree import (
 )
 
 _GIT_SECONDS = 600
-# Neither the machine's nor the user's git configuration may change what is checked out, and nothing may ask for a password.
+# Neither the machine's nor the user's git configuration may change what is checked out, and nothing may ask for a
+# password.
 _GIT_ENVIRONMENT = {
     "PATH": os.environ.get("PATH", os.defpath),
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -67,8 +68,8 @@ def fetch_source(
 ) -> FetchedSource:
     """Fetch what `recipe.source` names into the new directory `destination`, and add recipe, lock and included files.
 
-    `beside` is the directory of the recipe file. Raises `InvalidRecipe` when the recipe has no source, `InvalidSource` when what came
-    is not a tree, `OriginUnavailable` when it cannot be had with its digest.
+    `beside` is the directory of the recipe file. Raises `InvalidRecipe` when the recipe has no source,
+    `InvalidSource` when what came is not a tree, `OriginUnavailable` when it cannot be had with its digest.
     """
     commit: str | None = None
     match recipe.source:
@@ -89,7 +90,7 @@ def fetch_source(
 
 
 def add_build_files(recipe: Recipe, beside: Path, lock: Lock, directory: Path) -> None:
-    """Put recipe, lock and the files the recipe includes into `glasshouse/` of a tree that has no such directory yet."""
+    """Put recipe, lock and the files the recipe includes into `glasshouse/` of a tree that has no such directory."""
     reserved = directory / RESERVED
     if os.path.lexists(reserved):
         raise InvalidSource(RESERVED, "exists in the source, where the recipe and the lock have to go")

@@ -1,7 +1,8 @@
-"""A content-addressed cache of downloads: `<directory>/<sha256>`, filled in parallel, resumed after a break, checked on every use.
+"""A content-addressed cache of downloads: `<directory>/<sha256>`, filled in parallel, resumed, checked on every use.
 
-Nothing here is trusted because it is in the cache. `Store.open_verified` and `Store.fetch` hash a file before they hand it out, so
-a crash, a full disk or a foreign hand can cost a download and nothing else. That is also why files are not flushed to the disk.
+Nothing here is trusted because it is in the cache. `Store.open_verified` and `Store.fetch` hash a file before they
+hand it out, so a crash, a full disk or a foreign hand can cost a download and nothing else. That is also why files
+are not flushed to the disk.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Store:
 
     @contextlib.contextmanager
     def open_verified(self, sha256: str) -> Iterator[IO[bytes]]:
-        """Open a cached file whose digest was checked through the same descriptor. Raises `OriginUnavailable` if it is not there."""
+        """Open a cached file, its digest checked through the same descriptor. Raises `OriginUnavailable`."""
         try:
             content = self.path(sha256).open("rb")
         except FileNotFoundError as error:
@@ -88,7 +89,7 @@ class Store:
         return sha256
 
     def fetch(self, wanted: Sequence[Wanted], client: httpx.Client, progress: Progress | None = None) -> None:
-        """Have all these files in the cache. Raises `OriginUnavailable` naming the first that cannot be had with its digest."""
+        """Have all these files in the cache. Raises `OriginUnavailable` naming one that cannot be had as named."""
         done = 0
 
         def one(item: Wanted) -> str:
@@ -157,7 +158,7 @@ def _words(error: httpx.HTTPError) -> str:
 
 
 def get_bytes(url: str, client: httpx.Client, limit: int, accept: str = "*/*") -> tuple[bytes, str]:
-    """GET a small document: its bytes and content type. Raises `OriginUnavailable`, also when it exceeds `limit` bytes."""
+    """GET a small document: its bytes and content type. Raises `OriginUnavailable`, also beyond `limit` bytes."""
     try:
         with client.stream("GET", url, headers={"Accept": accept}) as response:
             response.raise_for_status()

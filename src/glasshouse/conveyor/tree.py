@@ -1,7 +1,8 @@
 """A source tree on disk: what a source manifest lists, a source pack carries and a build sees.
 
-A tree holds plain files, executable files and symbolic links that stay inside it, under UTF-8 paths. Empty directories do not
-count, as in git. Its reserved directory `glasshouse/` carries what the build needs beside the product's own files:
+A tree holds plain files, executable files and symbolic links that stay inside it, under UTF-8 paths. Empty
+directories do not count, as in git. Its reserved directory `glasshouse/` carries what the build needs beside the
+product's own files:
 
     glasshouse/recipe.toml      how to build, and on what
     glasshouse/lock.jsonl       the exact environment
@@ -12,7 +13,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from glasshouse.conveyor.archive import ArchiveError, Kind, Limits, Readable, TarWriter, normal_path, read_members
+from glasshouse.conveyor.archive import (
+    CHUNK_BYTES,
+    ArchiveError,
+    Kind,
+    Limits,
+    Readable,
+    TarWriter,
+    normal_path,
+    read_members,
+)
 from glasshouse.conveyor.errors import InvalidSource
 
 RESERVED = "glasshouse"
@@ -51,7 +60,7 @@ class SourceTree:
 
     @contextmanager
     def open(self, file: TreeFile) -> Iterator[IO[bytes]]:
-        """The content of a file, or the target of a link, as bytes. Raises `InvalidSource` if it is no longer what was scanned."""
+        """The content of a file, or the target of a link. Raises `InvalidSource` if it is gone."""
         if file.mode == "120000":
             yield io.BytesIO(file.target.encode())
             return
@@ -63,7 +72,7 @@ class SourceTree:
             yield content
 
     def read(self, path: str, limit: int) -> bytes:
-        """The whole content of one plain file of at most `limit` bytes. Raises `InvalidSource` if it is missing or larger."""
+        """The content of a plain file of at most `limit` bytes. Raises `InvalidSource` if it is missing or larger."""
         for file in self.files:
             if file.path == path and file.mode != "120000":
                 with self.open(file) as content:
@@ -109,7 +118,7 @@ def _walk(directory: Path, prefix: str) -> Iterator[TreeFile]:
                 mode = "100755" if status.st_mode & stat.S_IXUSR else "100644"
                 yield TreeFile(path=normal, mode=mode, size=status.st_size)
             elif stat.S_ISLNK(status.st_mode):
-                target = os.readlink(directory / entry.name)
+                target = str((directory / entry.name).readlink())
                 check_target(normal, target)
                 yield TreeFile(path=normal, mode="120000", size=len(target.encode()), target=target)
             else:
@@ -139,8 +148,8 @@ def _parents(path: str) -> list[str]:
 def unpack_tree(stream: Readable, destination: Path, limits: Limits = TREE_LIMITS, strip: bool = False) -> int:
     """Unpack a tar stream into a new directory and return the newest time of a member, in seconds.
 
-    With `strip` the one top-level directory of a source distribution is dropped. Raises `InvalidSource` on members that cannot be
-    part of a tree, on duplicates, and on anything that would be written through a link.
+    With `strip` the one top-level directory of a source distribution is dropped. Raises `InvalidSource` on members
+    that cannot be part of a tree, on duplicates, and on anything that would be written through a link.
     """
     newest = 0
     destination.mkdir(mode=0o755, parents=True)
@@ -180,9 +189,10 @@ def make_place(root: Path, path: str) -> Path:
 
 
 def write_file(place: Path, content: Readable, executable: bool) -> None:
-    """Create one file, refusing to replace or follow anything."""
+    """Create one file, refusing to replace or follow anything. Raises `FileExistsError`."""
     descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o755 if executable else 0o644)
     with os.fdopen(descriptor, "wb") as out:
         # The mode of open() passes through the umask of this process; the mode of a tree must not.
         os.fchmod(descriptor, 0o755 if executable else 0o644)
-        shutil.copyfileobj(content, out, 1 << 20)
+        while chunk := content.read(CHUNK_BYTES):
+            out.write(chunk)
