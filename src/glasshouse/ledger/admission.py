@@ -5,7 +5,7 @@ from typing import Protocol
 
 from glasshouse_verify.charter import Chain, Link, verified_keyids
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
-from glasshouse_verify.errors import CharterError, FormatError, SignatureError
+from glasshouse_verify.errors import FormatError, SignatureError, VerifyError
 from glasshouse_verify.statement import Statement, Use, named_digests, parse_statement
 
 from glasshouse.ledger.errors import EntryRefused, NotAdmitted
@@ -20,6 +20,9 @@ class Admission(Protocol):
     each entry, in the order of their indexes, after the entry is durable.
     """
 
+    def load(self, database: Database, log: Log) -> None:
+        """Catch up with an existing log, before anything else is called."""
+
     def admit(self, entry: bytes) -> frozenset[bytes]:
         """The digests (32 bytes each) by which the entry is to be found. Raises EntryRefused or NotAdmitted."""
 
@@ -29,6 +32,9 @@ class Admission(Protocol):
 
 class OpenAdmission:
     """Any entry of any content is taken: a plain C2SP log. Statements can still be looked up by their digests."""
+
+    def load(self, database: Database, log: Log) -> None:
+        """See Admission."""
 
     def admit(self, entry: bytes) -> frozenset[bytes]:
         """See Admission."""
@@ -112,7 +118,7 @@ class CharterAdmission:
             return
         try:
             self._chain.extend(envelope, index)
-        except (CharterError, SignatureError, FormatError):
+        except VerifyError:
             # Anybody admitted may log a charter that does not count: a draft short of votes, a second successor.
             return
 
