@@ -9,6 +9,11 @@ LedgerError
 ├── LogExists           the origin is taken, now or once; an origin is never reused
 ├── WriterConflict      another writer holds this log
 ├── LogAlarm            the log's own records contradict each other: it signs nothing more until a person has looked
+├── UnknownLog          the witness does not serve a log of this origin
+├── SignatureRefused    no key of the log signed the checkpoint, or a signature fails
+├── SizeConflict        the witness has seen another size than the request starts from; .size
+├── ProofRefused        the checkpoint does not extend what the witness has seen
+├── WitnessFailed       a witness gives no cosignature, for whatever reason
 ├── Unavailable         the server (or network) does not answer, or is overloaded, after all retries
 ├── Refused             the server refuses the request; .status, .field and .fix
 ├── NotThere            the server has no such checkpoint, tile, entry or blob (yet)
@@ -72,6 +77,30 @@ class WriterConflict(LedgerError):
 
 class LogAlarm(LedgerError):
     """The log's own records contradict each other. It signs nothing more until a person has looked."""
+
+
+class UnknownLog(LedgerError):
+    """The witness does not serve a log of this origin."""
+
+
+class SignatureRefused(LedgerError):
+    """No key of the log signed the checkpoint, or a signature fails."""
+
+
+class SizeConflict(LedgerError):
+    """The witness has seen another size than the request starts from."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the newest tree cosigned for this log has {size} entries")
+        self.size = size
+
+
+class ProofRefused(LedgerError):
+    """The checkpoint does not extend what the witness has seen."""
+
+
+class WitnessFailed(LedgerError):
+    """A witness gives no cosignature, for whatever reason."""
 
 
 class Unavailable(LedgerError):

@@ -223,6 +223,10 @@ class Sequencer:
             self._condition.notify()
         return submission.future
 
+    def close(self) -> None:
+        """Give the log free without having written anything."""
+        self._writer.close()
+
     def __enter__(self) -> "Sequencer":
         self._thread.start()
         return self

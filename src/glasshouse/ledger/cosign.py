@@ -1,0 +1,190 @@
+"""Asking witnesses for cosignatures (c2sp.org/tlog-witness, the log's side).
+
+    old 20852014
+    PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=
+    jrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=
+
+    example.com/behind-the-sofa
+    20852163
+    CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
+
+    — example.com/behind-the-sofa
+    Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=
+
+The old size, a consistency proof from it, an empty line, the checkpoint. The answer is the witness's signature line,
+or 409 with the size it has seen. Witnesses are asked at once, each by at most one request at a time; a slow one
+delays nobody once the policy is satisfied.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+
+import httpx
+from glasshouse_verify.checkpoint import parse_checkpoint
+from glasshouse_verify.encoding import encode_base64, parse_decimal
+from glasshouse_verify.errors import QuorumError, VerifyError
+from glasshouse_verify.note import Note, NoteSignature, VerifierKey, format_note, parse_note, verify_note
+from glasshouse_verify.policy import Policy, check_checkpoint
+
+from glasshouse.ledger.errors import LogAlarm, WitnessFailed
+
+_LOG = logging.getLogger(__name__)
+_MAX_ANSWER_BYTES = 64 << 10
+_ATTEMPTS = 3
+_GRACE_SECONDS = 0.2
+
+Prover = Callable[[int], Sequence[bytes]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WitnessEndpoint:
+    """A witness's key and the URL prefix it takes checkpoints at."""
+
+    key: VerifierKey
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Witnessing:
+    """Whom to ask, and when it is enough; with no policy the log's own signature is enough."""
+
+    policy: Policy | None = None
+    endpoints: tuple[WitnessEndpoint, ...] = ()
+
+
+class Cosigner:
+    """Collects cosignatures for the checkpoints of one log. Close it."""
+
+    def __init__(self, log_key: VerifierKey, *, timeout_seconds: float = 5.0) -> None:
+        self._log_key = log_key
+        self._timeout_seconds = timeout_seconds
+        self._http = httpx.Client(timeout=timeout_seconds)
+        self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="witness")
+        self._under_way: dict[VerifierKey, Future[NoteSignature]] = {}
+        self._old_size: dict[VerifierKey, int] = {}
+
+    def collect(self, note: Note, witnessing: Witnessing, prove: Prover) -> Note:
+        """The note with cosignatures that satisfy the policy, those already on it included.
+
+        ``prove(old)`` gives the consistency proof from an old size to the note's. Raises QuorumError if too few
+        witnesses sign in time, LogAlarm if one of them shows a larger tree that this log's key has signed.
+        """
+        asked = {self._ask(endpoint, note, prove) for endpoint in witnessing.endpoints if self._is_free(endpoint)}
+        signatures: dict[tuple[str, bytes], NoteSignature] = {(s.name, s.key_id): s for s in note.signatures}
+        deadline = time.monotonic() + self._timeout_seconds
+        while True:
+            merged = replace(note, signatures=tuple(signatures.values()))
+            enough = _satisfies(witnessing.policy, merged)
+            patience = _GRACE_SECONDS if enough else deadline - time.monotonic()
+            done, asked = wait(asked, timeout=max(patience, 0), return_when=FIRST_COMPLETED)
+            for future in done:
+                try:
+                    signature = future.result()
+                except WitnessFailed as error:
+                    _LOG.warning("%s", error)
+                else:
+                    signatures[signature.name, signature.key_id] = signature
+            if not done:
+                break
+        if witnessing.policy is not None and not enough:
+            check_checkpoint(witnessing.policy, merged)
+        return merged
+
+    def close(self) -> None:
+        """Wait for the requests under way, at most their time limit, and close the connections."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._http.close()
+
+    def _is_free(self, endpoint: WitnessEndpoint) -> bool:
+        before = self._under_way.get(endpoint.key)
+        return before is None or before.done()
+
+    def _ask(self, endpoint: WitnessEndpoint, note: Note, prove: Prover) -> "Future[NoteSignature]":
+        future = self._pool.submit(self._cosign, endpoint, note, prove)
+        self._under_way[endpoint.key] = future
+        return future
+
+    def _cosign(self, endpoint: WitnessEndpoint, note: Note, prove: Prover) -> NoteSignature:
+        size = parse_checkpoint(note.text).size
+        for _ in range(_ATTEMPTS):
+            old = min(self._old_size.get(endpoint.key, 0), size)
+            response = self._post(endpoint, format_request(old, prove(old) if old else (), note))
+            if response.status_code == httpx.codes.OK:
+                self._old_size[endpoint.key] = size
+                return _own_signature(endpoint, note, response)
+            if response.status_code != httpx.codes.CONFLICT:
+                reason = response.text.strip()[:200]
+                raise WitnessFailed(f"witness {endpoint.key.name} answers {response.status_code}: {reason}")
+            known = _known_size(endpoint, response)
+            if known > size:
+                self._look_ahead(endpoint, size)
+                raise WitnessFailed(f"witness {endpoint.key.name} claims, without proof, a tree of {known} entries")
+            self._old_size[endpoint.key] = known
+        raise WitnessFailed(f"witness {endpoint.key.name} changes its mind about the size it has seen")
+
+    def _look_ahead(self, endpoint: WitnessEndpoint, size: int) -> None:
+        """A witness that saw a larger tree can show it: then this log was rolled back, and must not go on."""
+        origin = hashlib.sha256(self._log_key.name.encode()).hexdigest()
+        try:
+            response = self._http.get(f"{endpoint.url.rstrip('/')}/{origin}/checkpoint")
+            shown = parse_note(response.content)
+            verify_note(shown, (self._log_key,))
+            checkpoint = parse_checkpoint(shown.text)
+        except (httpx.HTTPError, VerifyError):
+            return
+        if checkpoint.origin == self._log_key.name and checkpoint.size > size:
+            raise LogAlarm(
+                f"witness {endpoint.key.name} shows a tree of {checkpoint.size} entries signed by this log's key, "
+                f"but its own records end at {size}: they were rolled back"
+            )
+
+    def _post(self, endpoint: WitnessEndpoint, body: bytes) -> httpx.Response:
+        try:
+            with self._http.stream("POST", f"{endpoint.url.rstrip('/')}/add-checkpoint", content=body) as response:
+                content = b""
+                for piece in response.iter_bytes():
+                    content += piece
+                    if len(content) > _MAX_ANSWER_BYTES:
+                        raise WitnessFailed(f"witness {endpoint.key.name} answers too much")
+                return httpx.Response(response.status_code, content=content)
+        except httpx.HTTPError as error:
+            raise WitnessFailed(
+                f"witness {endpoint.key.name} at {endpoint.url}: {error or type(error).__name__}"
+            ) from error
+
+
+def format_request(old: int, proof: Iterable[bytes], note: Note) -> bytes:
+    """The body of an add-checkpoint request."""
+    lines = (f"old {old}", *map(encode_base64, proof), "", "")
+    return "\n".join(lines).encode() + format_note(note)
+
+
+def _own_signature(endpoint: WitnessEndpoint, note: Note, response: httpx.Response) -> NoteSignature:
+    key = endpoint.key
+    try:
+        answer = parse_note(note.text.encode() + b"\n" + response.content)
+        verify_note(answer, (key,))
+    except VerifyError as error:
+        raise WitnessFailed(f"witness {key.name} answers what is not its signature: {error}") from error
+    return next(s for s in answer.signatures if (s.name, s.key_id) == (key.name, key.key_id))
+
+
+def _known_size(endpoint: WitnessEndpoint, response: httpx.Response) -> int:
+    try:
+        return parse_decimal(response.text.removesuffix("\n"), "witness size")
+    except VerifyError as error:
+        raise WitnessFailed(f"witness {endpoint.key.name} answers 409 without a size: {error}") from error
+
+
+def _satisfies(policy: Policy | None, note: Note) -> bool:
+    if policy is None:
+        return True
+    try:
+        check_checkpoint(policy, note)
+    except QuorumError:
+        return False
+    return True

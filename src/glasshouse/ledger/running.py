@@ -1,0 +1,140 @@
+"""A running log: its writer, its integrator and its reads in one object, for the process that serves it."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Self
+
+from glasshouse_verify.checkpoint import parse_checkpoint
+from glasshouse_verify.note import parse_note, parse_vkey
+from glasshouse_verify.tile import tile_reader
+from glasshouse_verify.tlog import inclusion_proof
+from glasshouse_verify.tlogproof import TlogProof, format_tlog_proof
+
+from glasshouse.ledger.admission import Admission, CharterAdmission
+from glasshouse.ledger.cosign import WitnessEndpoint, Witnessing
+from glasshouse.ledger.edge import tile_fetcher
+from glasshouse.ledger.errors import LogAlarm, NotThere
+from glasshouse.ledger.integrate import Integrator
+from glasshouse.ledger.log import CHECKPOINT_KEY, Log, lookup
+from glasshouse.ledger.writer import Sequencer, new_entry
+from glasshouse.parties.signer import Signer
+from glasshouse.storage.db import Database
+from glasshouse.storage.errors import ObjectMissing
+from glasshouse.storage.objects import ObjectStore
+
+
+class RunningLog:
+    """An opened log that takes entries and publishes them while it is entered as a context manager.
+
+    ``witnessing(size)`` says whom to ask for a checkpoint that follows a published one of ``size`` entries; see
+    ``fixed_witnessing`` and ``charter_witnessing``. Constructing it raises LogAlarm if the log's records contradict
+    each other, WriterConflict if another process runs the log, DatabaseUnavailable or StorageUnavailable.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        store: ObjectStore,
+        log: Log,
+        signer: Signer,
+        admission: Admission,
+        witnessing: Callable[[int], Witnessing],
+        interval_seconds: float = 0.5,
+        refresh_seconds: float = 600.0,
+        witness_timeout_seconds: float = 5.0,
+    ) -> None:
+        self.database = database
+        self.store = store
+        self.log = log
+        self.admission = admission
+        admission.load(database, log)
+        with contextlib.ExitStack() as undo:
+            self._sequencer = Sequencer(database, log, admission, committed=self._wake)
+            undo.callback(self._sequencer.close)
+            self._integrator = Integrator(
+                database,
+                store,
+                log,
+                signer,
+                witnessing,
+                interval_seconds=interval_seconds,
+                refresh_seconds=refresh_seconds,
+                witness_timeout_seconds=witness_timeout_seconds,
+            )
+            undo.pop_all()
+
+    @property
+    def alarm(self) -> str | None:
+        """Why the log signs nothing any more, None in good order."""
+        return self._integrator.alarm
+
+    @property
+    def published_size(self) -> int:
+        """The size of the published checkpoint, -1 before the first."""
+        return self._integrator.published_size
+
+    def add(self, entries: Sequence[bytes]) -> "Future[list[int]]":
+        """Sequence entries, all or none; the future gives their indexes once they are durable.
+
+        Raises EntryRefused, NotAdmitted, Busy; LogAlarm when the log has stopped signing, for then nothing acknowledged
+        would ever be published.
+        """
+        if self.alarm is not None:
+            raise LogAlarm(self.alarm)
+        return self._sequencer.submit([new_entry(entry, self.admission) for entry in entries])
+
+    def lookup(self, digest: bytes) -> list[int]:
+        """The indexes of the durable entries that name the digest or have it as their statement's identity,
+        ascending."""
+        return lookup(self.database, self.log, digest)
+
+    def proof(self, index: int) -> bytes:
+        """The tlog-proof of an entry against the published checkpoint. Raises NotThere."""
+        try:
+            note = parse_note(self.store.get(CHECKPOINT_KEY))
+        except ObjectMissing:
+            raise NotThere("no checkpoint has been published yet") from None
+        size = parse_checkpoint(note.text).size
+        if index >= size:
+            raise NotThere(f"the published checkpoint has {size} entries, entry {index} is not among them")
+        read = tile_reader(size, tile_fetcher(self.store))
+        hashes = tuple(inclusion_proof(index, size, read))
+        return format_tlog_proof(TlogProof(index=index, proof=hashes, checkpoint=note))
+
+    def __enter__(self) -> Self:
+        self._sequencer.__enter__()
+        self._integrator.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sequencer.__exit__()
+        self._integrator.__exit__()
+
+    def _wake(self) -> None:
+        self._integrator.wake()
+
+
+def fixed_witnessing(witnessing: Witnessing) -> Callable[[int], Witnessing]:
+    """The same witnesses and policy for every checkpoint."""
+    return lambda _size: witnessing
+
+
+def charter_witnessing(admission: CharterAdmission) -> Callable[[int], Witnessing]:
+    """The witnesses and policy of the charter.
+
+    The checkpoint that first covers an amendment has to satisfy the policy of the charter before it (that is what
+    proves the amendment), the ones after it the new policy. The witnesses of both are asked.
+    """
+
+    def witnessing(published_size: int) -> Witnessing:
+        in_force = admission.in_force(published_size).charter
+        asked = {
+            witness.key: WitnessEndpoint(key=parse_vkey(witness.key), url=witness.url)
+            for charter in (admission.newest.charter, in_force)
+            for witness in charter.ledger.witnesses.values()
+        }
+        return Witnessing(policy=in_force.policy, endpoints=tuple(asked.values()))
+
+    return witnessing
