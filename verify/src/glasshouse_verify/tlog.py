@@ -103,7 +103,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
         bits >>= 1
     for sibling in proof[inner:]:
         node = sha(b"\x01" + sibling + node).digest()
-    if node != root:
+    if node != root or len(leaf) != 32:
         raise ProofError(f"inclusion proof of leaf {index} does not lead to the root of the tree of {size}")
 
 
