@@ -1,0 +1,136 @@
+"""Real ledgers and witnesses for tests: served over HTTP on loopback from threads of the test's process."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from glasshouse_verify.note import VerifierKey, parse_note
+from glasshouse_verify.policy import Policy, witness_policy
+from notary import Notary
+from notary import witness as witness_notary
+from starlette.applications import Starlette
+
+from glasshouse.ledger.admission import Admission, OpenAdmission
+from glasshouse.ledger.cosign import WitnessEndpoint, Witnessing
+from glasshouse.ledger.log import create_log, open_log
+from glasshouse.ledger.running import RunningLog, fixed_witnessing
+from glasshouse.ledger.server import create_app
+from glasshouse.ledger.witness import Witness, create_witness_app
+from glasshouse.parties.signer import FileSigner
+from glasshouse.storage.db import Database
+from glasshouse.storage.objects import DirectoryStore
+
+NO_WITNESSES = Witnessing()
+
+
+@contextlib.contextmanager
+def served(app: Starlette) -> Iterator[str]:
+    """The URL of an application served from a thread."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def until(condition: Callable[[], object], timeout_seconds: float = 20.0) -> None:
+    """Wait for something that other threads or processes bring about."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("what the test waits for did not happen")
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningWitness:
+    notary: Notary
+    state: Witness
+    url: str
+
+    @property
+    def endpoint(self) -> WitnessEndpoint:
+        return WitnessEndpoint(key=self.notary.key, url=self.url)
+
+
+@contextlib.contextmanager
+def witness_node(path: Path, name: str, logs: Sequence[VerifierKey]) -> Iterator[RunningWitness]:
+    notary = witness_notary(name)
+    state = Witness(path, key=notary.key, signer=FileSigner(notary.private), logs=logs)
+    try:
+        with served(create_witness_app(state)) as url:
+            yield RunningWitness(notary=notary, state=state, url=url)
+    finally:
+        state.close()
+
+
+def policy_of(log: VerifierKey, *witnesses: RunningWitness, faulty: int = 0) -> Policy:
+    """Each witness its own party."""
+    return witness_policy(log, {w.notary.key.name: [w.notary.key] for w in witnesses}, faulty)
+
+
+def witnessing_of(log: VerifierKey, *witnesses: RunningWitness, faulty: int = 0) -> Witnessing:
+    if not witnesses:
+        return NO_WITNESSES
+    return Witnessing(policy=policy_of(log, *witnesses, faulty=faulty), endpoints=tuple(w.endpoint for w in witnesses))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerNode:
+    notary: Notary
+    running: RunningLog
+    store: DirectoryStore
+    directory: Path
+    url: str
+
+    def published(self, size: int) -> None:
+        """Wait until the published checkpoint has at least this size."""
+        until(lambda: self.running.published_size >= size or self.running.alarm)
+        assert self.running.alarm is None, self.running.alarm
+
+
+@contextlib.contextmanager
+def ledger_node(
+    database: Database,
+    directory: Path,
+    origin: str,
+    *,
+    witnessing: Witnessing = NO_WITNESSES,
+    admission: Admission | None = None,
+    create: bool = True,
+    interval_seconds: float = 0.02,
+    refresh_seconds: float = 600.0,
+    witness_timeout_seconds: float = 2.0,
+) -> Iterator[LedgerNode]:
+    """A served log; with create=False one that exists already, in the same directory."""
+    notary = Notary(origin)
+    store = DirectoryStore(directory / "objects")
+    spool = directory / "spool"
+    spool.mkdir(exist_ok=True)
+    log = create_log(database, store, notary.key) if create else open_log(database, origin)
+    running = RunningLog(
+        database=database,
+        store=store,
+        log=log,
+        signer=FileSigner(notary.private),
+        admission=admission or OpenAdmission(),
+        witnessing=fixed_witnessing(witnessing),
+        interval_seconds=interval_seconds,
+        refresh_seconds=refresh_seconds,
+        witness_timeout_seconds=witness_timeout_seconds,
+    )
+    with running, served(create_app(running, spool=spool)) as url:
+        yield LedgerNode(notary=notary, running=running, store=store, directory=directory, url=url)
+
+
+def size_of(note: bytes) -> int:
+    return int(parse_note(note).text.split("\n")[1])
