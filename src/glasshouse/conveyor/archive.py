@@ -22,6 +22,7 @@ CHUNK_BYTES = 1 << 20
 _MAX_READ_BYTES = 2 << 20
 _MAX_PATH_BYTES = 1024
 _MAX_COMPONENT_BYTES = 255
+_MAX_TIME = 2**33
 _CONTROL = frozenset(map(chr, [*range(32), 127]))
 
 
@@ -33,6 +34,12 @@ class Readable(Protocol):
     """A source of bytes; read(n) gives at most n, and b"" at the end."""
 
     def read(self, size: int, /) -> bytes: ...  # noqa: D102
+
+
+class Writable(Protocol):
+    """A sink that takes all bytes it is given."""
+
+    def write(self, data: bytes, /) -> int: ...  # noqa: D102
 
 
 class Kind(Enum):
@@ -233,7 +240,7 @@ def _member(info: tarfile.TarInfo) -> Member:
         kind=kind,
         executable=bool(info.mode & 0o100),
         size=info.size if kind is Kind.FILE else 0,
-        mtime=int(info.mtime),
+        mtime=min(max(int(info.mtime), 0), _MAX_TIME),
         target=info.linkname if kind in (Kind.SYMLINK, Kind.HARDLINK) else "",
     )
 
@@ -241,7 +248,7 @@ def _member(info: tarfile.TarInfo) -> Member:
 class TarWriter:
     """Writes a tar whose bytes depend on nothing but what is added: fixed owner, modes and times."""
 
-    def __init__(self, out: IO[bytes], epoch: int) -> None:
+    def __init__(self, out: Writable, epoch: int) -> None:
         self._out = out
         self._epoch = epoch
 
@@ -261,6 +268,10 @@ class TarWriter:
     def symlink(self, path: str, target: str) -> None:
         """Add a symbolic link."""
         self._header(path, tarfile.SYMTYPE, 0o777, 0, target)
+
+    def add(self, path: str, data: bytes) -> None:
+        """Add a plain file held in memory."""
+        self.file(path, False, len(data), io.BytesIO(data))
 
     def file(self, path: str, executable: bool, size: int, content: Readable) -> None:
         """Add a file of exactly `size` bytes; raises `ArchiveError` when the content is shorter or longer."""

@@ -54,7 +54,7 @@ class BuildResult:
 def build(
     tree: SourceTree, recipe: Recipe, root: RootFs, epoch: int, destination: Path, cpus: Sequence[int] | None = None
 ) -> BuildResult:
-    """Build a tree in the sandbox and copy output files and log to `destination`, a new directory.
+    """Build a tree in the sandbox and copy output files and build.log to `destination`, a new directory.
 
     `epoch` is the commit time, which the build sees as SOURCE_DATE_EPOCH and as the time of every file; `cpus` lets a
     rebuilder vary the CPUs used. Raises `BuildFailed` when the command fails, breaks a bound or leaves other files
@@ -62,8 +62,6 @@ def build(
     """
     step = recipe.build
     destination.mkdir(parents=True)
-    files = destination / "files"
-    files.mkdir()
     log = destination / LOG_NAME
     outputs: list[Output] = []
     job = Job(
@@ -80,7 +78,7 @@ def build(
     )
     limits = Limits(members=MAX_OUTPUT_FILES, total_bytes=(step.output_mib << 20) + (MAX_OUTPUT_FILES << 11))
     started = int(time.time())
-    run(job, lambda pipe: _send(tree, epoch, pipe), lambda pipe: _receive(pipe, files, limits, outputs), log)
+    run(job, lambda pipe: _send(tree, epoch, pipe), lambda pipe: _receive(pipe, destination, limits, outputs), log)
     finished = int(time.time())
     outputs.sort(key=lambda output: output.name.encode())
     _check_outputs([output.name for output in outputs], step.outputs, log)
@@ -119,6 +117,8 @@ def _receive(pipe: IO[bytes], destination: Path, limits: Limits, outputs: list[O
                 continue
             if content is None or "/" in member.path:
                 raise ArchiveError(f"{member.path!r} is not a plain file directly in the output directory")
+            if member.path == LOG_NAME:
+                raise ArchiveError(f"{LOG_NAME!r} is the name of the build's own log")
             outputs.append(_copy_out(member.path, content, destination / member.path))
     except ArchiveError as error:
         raise BuildFailed(f"the output of the build is refused: {error}") from error

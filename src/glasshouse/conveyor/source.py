@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, assert_never
 
-from glasshouse.conveyor.archive import ArchiveError, decompressed, normal_path
+from glasshouse.conveyor.archive import ArchiveError, decompressed, normal_path, read_members
 from glasshouse.conveyor.errors import InvalidRecipe, InvalidSource, OriginUnavailable, ToolUnavailable
 from glasshouse.conveyor.lock import Lock
 from glasshouse.conveyor.origin import Origins
@@ -33,10 +33,11 @@ from glasshouse.conveyor.tree import (
     RESERVED,
     TREE_LIMITS,
     SourceTree,
+    below,
     check_target,
     make_place,
     scan_tree,
-    unpack_tree,
+    unpack_members,
     write_file,
 )
 
@@ -119,7 +120,8 @@ def _fetch_from_index(source: IndexSource, destination: Path, store: Store, orig
         if source.filename.endswith((".whl", ".zip")):
             return _unpack_zip(stream, destination)
         try:
-            return unpack_tree(decompressed(stream, source.filename), destination, strip=True)
+            members = read_members(decompressed(stream, source.filename), TREE_LIMITS)
+            return unpack_members(below(members), destination)
         except ArchiveError as error:
             raise InvalidSource(source.filename, str(error)) from error
 

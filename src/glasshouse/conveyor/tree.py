@@ -14,9 +14,9 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -25,10 +25,10 @@ from glasshouse.conveyor.archive import (
     ArchiveError,
     Kind,
     Limits,
+    Member,
     Readable,
     TarWriter,
     normal_path,
-    read_members,
 )
 from glasshouse.conveyor.errors import InvalidSource
 
@@ -145,28 +145,40 @@ def _parents(path: str) -> list[str]:
     return ["/".join(parts[: index + 1]) for index in range(len(parts))]
 
 
-def unpack_tree(stream: Readable, destination: Path, limits: Limits = TREE_LIMITS, strip: bool = False) -> int:
-    """Unpack a tar stream into a new directory and return the newest time of a member, in seconds.
+Members = Iterable[tuple[Member, IO[bytes] | None]]
 
-    With `strip` the one top-level directory of a source distribution is dropped. Raises `InvalidSource` on members
-    that cannot be part of a tree, on duplicates, and on anything that would be written through a link.
+
+def below(members: Members, top: str | None = None) -> Members:
+    """The members below the directory `top` (the first member's, by default), named from there; others are refused."""
+    for member, content in members:
+        here, _, rest = member.path.partition("/")
+        top = here if top is None else top
+        if here != top:
+            raise ArchiveError(f"{member.path!r} lies outside of {top!r}")
+        yield replace(member, path=rest), content
+
+
+def unpack_members(members: Members, destination: Path) -> int:
+    """Write members into the new directory `destination` and return the newest time of one, in Unix seconds.
+
+    Raises `InvalidSource` on members that cannot be part of a tree, on duplicates, and on anything that would be
+    written through a link.
     """
     newest = 0
     destination.mkdir(mode=0o755, parents=True)
     try:
-        for member, content in read_members(stream, limits):
-            path = member.path.partition("/")[2] if strip else member.path
+        for member, content in members:
             newest = max(newest, member.mtime)
-            if member.kind is Kind.DIRECTORY or not path:
+            if member.kind is Kind.DIRECTORY or not member.path:
                 continue
-            place = make_place(destination, path)
+            place = make_place(destination, member.path)
             if member.kind is Kind.SYMLINK:
-                check_target(path, member.target)
+                check_target(member.path, member.target)
                 place.symlink_to(member.target)
             elif content is not None:
                 write_file(place, content, member.executable)
             else:
-                raise InvalidSource(path, "is a hard link, which a source tree cannot hold")
+                raise InvalidSource(member.path, "is a hard link, which a source tree cannot hold")
     except ArchiveError as error:
         raise InvalidSource("archive", str(error)) from error
     return newest
