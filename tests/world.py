@@ -15,7 +15,7 @@ from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
 from glasshouse_verify.encoding import encode_base64
 from glasshouse_verify.evidence import Evidence
-from glasshouse_verify.gate import check_file, provenance_parameters_of
+from glasshouse_verify.gate import check_file
 from glasshouse_verify.manifest import ManifestTree, format_rows
 from glasshouse_verify.note import (
     COSIGNATURE_V1,
@@ -41,6 +41,7 @@ from glasshouse_verify.statement import (
     Tree,
     Use,
     Verdict,
+    build_parameters,
     format_statement,
     make_statement,
     named_digests,
@@ -205,9 +206,8 @@ class World:
         }
         return Source(**(fields | changes))
 
-    def provenance(self, source: Source, file: ReleasedFile, *signers: str, **parameters: str) -> Envelope:
-        names = {"lock": source.lock.root, "product": source.product, "source": source.manifest.root}
-        external = names | {"version": source.version} | parameters
+    def provenance(self, source: Source, file: ReleasedFile, *signers: str, **parameters: Any) -> Envelope:
+        external = build_parameters(source) | parameters
         predicate = {
             "buildDefinition": {"buildType": "https://glasshouse.example/build/v1", "externalParameters": external},
             "runDetails": {"builder": {"id": "https://glasshouse.example/conveyor"}},
@@ -235,7 +235,6 @@ class World:
             files=(file,),
             time=NOW - DAY + 60,
         )
-        assert provenance_parameters_of(release, source)["version"] == version
         return self.post(make_statement(Use.RELEASE, release), by)
 
     def rebuild_of(self, release_id: str, party: str, verdict: Verdict = Verdict.IDENTICAL, **changes: Any) -> Rebuild:

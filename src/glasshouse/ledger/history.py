@@ -62,6 +62,7 @@ class History:
     """The judged entries of one ledger. `size` entries have been fed."""
 
     def __init__(self, pin: bytes) -> None:
+        self.pin = pin
         self.pin_id = statement_id(pin)
         self.chain = Chain(pin)
         self.size = 0

@@ -27,16 +27,10 @@ _DUE_AFTER = (Use.CHARTER, Use.RELEASE, Use.REBUILD, Use.HOLD)
 
 
 class LedgerView(Protocol):
-    """A party's own verified copy of a ledger; see `ledger.view`. Entries below `size` never change."""
+    """A party's own verified copy of a ledger; see `ledger.view`. What it has shown once never changes."""
 
-    origin: str
-
-    @property
-    def size(self) -> int:
-        """Entries verified so far."""
-
-    def entries(self, start: int) -> Iterator[bytes]:
-        """Entries from `start` on, in order."""
+    def entries(self, start: int, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Entries from `start` to below `stop`, in order, with their indexes."""
 
     def read(self, level: int, index: int) -> bytes:
         """Roots of complete subtrees (tlog.HashReader)."""
@@ -51,27 +45,28 @@ class Posting:
 
 
 class Auditor:
-    """One auditing party. `step` is called after every update of the view; what it returns is to be posted."""
+    """One auditing party. `step` is called whenever `history` was fed from `view`; what it returns is to be posted."""
 
     def __init__(
         self,
         party: str,
         signer: Signer,
         view: LedgerView,
-        pin: bytes,
+        history: History,
         *,
         proposes: bool,
         has_blob: Callable[[str], bool],
     ) -> None:
         self.party, self.signer, self.view, self.proposes, self.has_blob = party, signer, view, proposes, has_blob
-        self._pin = pin
-        self.history = History(pin)
-        self._recomputed = History(pin)
+        self.history = history
+        self._recomputed = History(history.pin)
+
+    @property
+    def _origin(self) -> str:
+        return self.history.chain.newest.charter.ledger.origin
 
     def step(self, now: int) -> list[Posting]:
-        """Take in what the view has gained and say what follows from it at Unix time `now`."""
-        for entry in self.view.entries(self.history.size):
-            self.history.feed(entry)
+        """Say what follows at Unix time `now` from what `history` has been fed."""
         postings = list(self._findings(now))
         postings += self._cosign(now)
         if self.proposes and self._is_due(now):
@@ -123,7 +118,7 @@ class Auditor:
         data, tree = rows_of(self.history)
         status = Status(
             party=Identifier(self.party),
-            checkpoint=head_of(self.view.origin, self.history.size, self.view.read),
+            checkpoint=head_of(self._origin, self.history.size, self.view.read),
             charter=Digest(self.history.chain.newest.id),
             rows=tree,
             blob=Digest(sha256(data).hexdigest()),
@@ -160,7 +155,7 @@ class Auditor:
             return f"its time is more than {MAX_CLOCK_SKEW_SECONDS} s from this party's clock"
         if not 0 < status.checkpoint.size <= self.history.size:
             return "its checkpoint is not one that this party has seen"
-        if status.checkpoint != head_of(self.view.origin, status.checkpoint.size, self.view.read):
+        if status.checkpoint != head_of(self._origin, status.checkpoint.size, self.view.read):
             return "its checkpoint is of another history of the ledger"
         history = self._history_at(status.checkpoint.size)
         if status.charter != history.chain.newest.id:
@@ -172,10 +167,8 @@ class Auditor:
 
     def _history_at(self, size: int) -> History:
         if self._recomputed.size > size:
-            self._recomputed = History(self._pin)
-        for entry in self.view.entries(self._recomputed.size):
-            if self._recomputed.size == size:
-                break
+            self._recomputed = History(self.history.pin)
+        for _, entry in self.view.entries(self._recomputed.size, size):
             self._recomputed.feed(entry)
         return self._recomputed
 

@@ -40,6 +40,7 @@ from glasshouse_verify.statement import (
     Status,
     Use,
     Verdict,
+    build_parameters,
     format_statement,
     parse_statement,
     predicate_type,
@@ -229,7 +230,7 @@ class _Gate:
         places = self._places(keys, self.rule.build_in, "built")
         if sorted(statement.subject) != sorted({(f.name, f.built) for f in self.the_release.files}):
             raise Refused(Outcome.MISMATCH, "the provenance is of other files than those released")
-        if provenance_parameters(statement) != provenance_parameters_of(self.the_release, self.the_source):
+        if provenance_parameters(statement) != build_parameters(self.the_source):
             raise Refused(Outcome.MISMATCH, "the provenance names another product, version, source or environment")
         return Claim(
             claim="provenance",
@@ -435,16 +436,6 @@ def provenance_parameters(statement: Statement) -> object:
     """The external parameters of a SLSA v1 provenance statement; None where it has none."""
     definition = statement.predicate.get("buildDefinition")
     return definition.get("externalParameters") if isinstance(definition, dict) else None
-
-
-def provenance_parameters_of(release: Release, source: Source) -> dict[str, str]:
-    """The external parameters that the provenance of a release must have: what went in, and nothing else."""
-    return {
-        "lock": source.lock.root,
-        "product": release.product,
-        "source": source.manifest.root,
-        "version": release.version,
-    }
 
 
 def _id(logged: Logged) -> str:

@@ -278,6 +278,17 @@ class Finding:
         return [(self.rule, digest) for digest in self.about]
 
 
+def build_parameters(source: Source) -> dict[str, Any]:
+    """The external parameters that the provenance of a build must name: what went in, and nothing else."""
+    return {
+        "lock": encode(source.lock),
+        "product": source.product,
+        "recipe": source.recipe,
+        "source": encode(source.manifest),
+        "version": source.version,
+    }
+
+
 _PREDICATES: dict[str, tuple[Use, type[Any]]] = {}
 
 
