@@ -7,6 +7,7 @@ ConveyorError
 │   ├── InvalidSource       a source tree or archive that cannot become a source manifest
 │   └── InvalidPack
 ├── LockMismatch            a lock that contradicts its recipe, its signed indexes or a public origin: `row`, `reason`
+├── RulesMismatch           a compiled rule database that does not follow from its sources
 ├── Unavailable             the machine or the network lacks something: `reason`, `fix`
 │   ├── OriginUnavailable   a mirror, package index or repository gave no usable answer
 │   ├── ToolUnavailable     a program or keyring this step needs is not installed
@@ -54,6 +55,10 @@ class LockMismatch(ConveyorError):
         super().__init__(f"lock row {row!r}: {reason}")
         self.row = row
         self.reason = reason
+
+
+class RulesMismatch(ConveyorError):
+    """A compiled rule database that does not follow from the sources beside it."""
 
 
 class Unavailable(ConveyorError):

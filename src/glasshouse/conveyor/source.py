@@ -42,6 +42,8 @@ from glasshouse.conveyor.tree import (
 )
 
 _GIT_SECONDS = 600
+# Zip files, and so wheels, know no time before 1980; some source distributions say 1970.
+_EARLIEST_EPOCH = 315_532_800
 # Neither the machine's nor the user's git configuration may change what is checked out, and nothing may ask for a
 # password.
 _GIT_ENVIRONMENT = {
@@ -121,7 +123,7 @@ def _fetch_from_index(source: IndexSource, destination: Path, store: Store, orig
             return _unpack_zip(stream, destination)
         try:
             members = read_members(decompressed(stream, source.filename), TREE_LIMITS)
-            return unpack_members(below(members), destination)
+            return max(_EARLIEST_EPOCH, unpack_members(below(members), destination))
         except ArchiveError as error:
             raise InvalidSource(source.filename, str(error)) from error
 
