@@ -185,9 +185,14 @@ class Charter:
 register(Use.CHARTER, Charter)
 
 
-def stands_with(charter: Charter, party: Identifier, vendor: str) -> bool:
-    """Whether a party is the vendor or acts for it."""
-    return party == vendor or charter.parties[party].acts_for == vendor
+def side(charter: Charter, party: Identifier) -> Identifier:
+    """On whose side a party stands: the vendor that it acts for, or its own."""
+    return charter.parties[party].acts_for or party
+
+
+def stands_with(charter: Charter, party: Identifier, vendor: Identifier) -> bool:
+    """Whether two parties stand on one side."""
+    return side(charter, party) == side(charter, vendor)
 
 
 def vouchers(charter: Charter) -> object:
@@ -201,7 +206,10 @@ def check(charter: Charter) -> None:
         raise FormatError("charter.previous", "names the charter before, in every version but the first")
     _check_parties(charter)
     _check_ledger(charter)
-    _check_quorum(charter, "members", charter.members.parties, charter.members.quorum, Role.MEMBER)
+    members = charter.members
+    _check_quorum(charter, "members", members.parties, members.quorum, Role.MEMBER)
+    if 2 * members.quorum <= len(members.parties):
+        raise CharterError("members.quorum: must be more than half, so that two successors show who voted for both")
     status = charter.status
     _check_quorum(charter, "status", status.parties, status.quorum, Role.AUDITOR)
     if any(_is_vendor_side(charter, p) for p in status.parties):
@@ -216,10 +224,10 @@ def _check_parties(charter: Charter) -> None:
     seen: set[str] = set()
     for party_id, party in charter.parties.items():
         where = f"charter.parties.{party_id}"
-        if party.acts_for is not None and (
-            party.acts_for not in charter.parties or Role.VENDOR not in charter.parties[party.acts_for].roles
-        ):
-            raise FormatError(f"{where}.acts_for", "names no vendor of this charter")
+        if party.acts_for is not None:
+            vendor = charter.parties.get(party.acts_for)
+            if vendor is None or Role.VENDOR not in vendor.roles or vendor.acts_for is not None:
+                raise FormatError(f"{where}.acts_for", "names no vendor of this charter that acts for nobody else")
         for kid, key in party.keys.items():
             if kid != keyid(check_public(charter.public_keys[kid], f"{where}.keys.{kid}")):
                 raise FormatError(f"{where}.keys.{kid}", "is not the SHA-256 of its public key")
@@ -262,9 +270,11 @@ def _check_product(charter: Charter, name: Product, product: ProductRule) -> Non
     if vendor not in charter.parties or Role.VENDOR not in charter.parties[vendor].roles:
         raise FormatError(f"charter.products.{name}", "names no vendor of this charter before the '/'")
     _check_quorum(charter, f"products.{name}.gate", gate.rebuilders, gate.quorum, Role.REBUILDER)
+    sides = {side(charter, vendor)}
     for party in gate.rebuilders:
-        if stands_with(charter, party, vendor):
-            raise CharterError(f"products.{name}.gate.rebuilders: {party} is the vendor or acts for it")
+        if side(charter, party) in sides:
+            raise CharterError(f"products.{name}.gate.rebuilders: {party} stands with the vendor or another rebuilder")
+        sides.add(side(charter, party))
     if not gate.accept or NEGATIVE & set(gate.accept):
         raise FormatError(f"charter.products.{name}.gate.accept", "must list verdicts that can speak for a release")
     if not (gate.build_in and gate.sign_in and product.platforms and product.channels):
@@ -277,6 +287,9 @@ def check_successor(old: Charter, old_id: str, new: Charter) -> None:
         raise CharterError(f"charter {new.version} does not follow version {old.version} by number and id")
     if new.ledger.origin != old.ledger.origin:
         raise CharterError("an amendment cannot change the ledger's origin: customers pin a new charter instead")
+    for site_id, site in old.sites.items():
+        if new.sites.get(site_id, site).jurisdiction != site.jurisdiction:
+            raise CharterError(f"site {site_id} has changed its country: name a new site")
     for kid, owner in old.owners.items():
         before, after = old.parties[owner].keys[Digest(kid)], new.key(kid)
         if after is None or new.owners[kid] != owner:
@@ -340,7 +353,7 @@ class Chain:
         charter = _charter_of(parse_statement(envelope.payload))
         check_successor(newest.charter, newest.id, charter)
         members = newest.charter.members
-        signers = entitled(newest.charter, verified_keyids(newest.charter, envelope), Use.CHARTER)
+        signers = self.signers(envelope, Use.CHARTER, index)
         count = sum(1 for party in signers if party in members.parties)
         if count < members.quorum:
             raise QuorumError(f"charter {charter.version} has {count} of the {members.quorum} member votes it needs")
