@@ -99,13 +99,30 @@ def read_release(data: bytes, keyring: Path, field: str) -> SignedRelease:
         file.flush()
         command = ["gpgv", "--keyring", str(keyring.resolve()), "--status-fd", "2", "--output", "-", file.name]
         result = _run(command, "gpgv")
-    status = [
-        line.split()[1:] for line in result.stderr.decode(errors="replace").splitlines() if line.startswith("[GNUPG:]")
-    ]
-    fingerprints = tuple(sorted({words[1] for words in status if words[0] == "VALIDSIG"}))
-    if not fingerprints or any(words[0] in ("BADSIG", "ERRSIG_BAD", "EXPKEYSIG", "REVKEYSIG") for words in status):
+    fingerprints = _good_signers(result.stderr.decode(errors="replace"))
+    if not fingerprints:
         raise LockMismatch(field, "is not signed by a key of the Debian archive keyring")
     return _parse_release(result.stdout, fingerprints, field)
+
+
+def _good_signers(status: str) -> tuple[str, ...]:
+    """Fingerprints of the primary keys whose signatures are good, from gpgv's status lines; none if one is bad."""
+    found: set[str] = set()
+    good = False
+    for line in status.splitlines():
+        words = line.removeprefix("[GNUPG:] ").split()
+        if not words or not line.startswith("[GNUPG:] "):
+            continue
+        if words[0] == "BADSIG":
+            return ()
+        if words[0] == "NEWSIG":
+            good = False
+        elif words[0] == "GOODSIG":
+            # Not said of a key that has expired or was revoked.
+            good = True
+        elif words[0] == "VALIDSIG" and good:
+            found.add(words[-1])
+    return tuple(sorted(found))
 
 
 def _parse_release(text: bytes, fingerprints: tuple[str, ...], field: str) -> SignedRelease:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import os
 import secrets
 import shutil
@@ -144,9 +145,7 @@ class _Root:
         for name in _MOUNT_POINTS:
             self.directory_at(name)
         for name, text in (("passwd", _PASSWD), ("group", _GROUP)):
-            self.directory_at("etc")
-            (directory / "etc" / name).write_text(text)
-            os.utime(directory / "etc" / name, (_DIRECTORY_TIME, _DIRECTORY_TIME))
+            self.file(f"etc/{name}", io.BytesIO(text.encode()), False, _DIRECTORY_TIME)
         self.symlink("tmp", "build/tmp", _DIRECTORY_TIME)
 
     def _resolve(self, path: str, follow_last: bool) -> str:

@@ -34,7 +34,7 @@ SOURCE_DIRECTORY = "/build/source"
 OUTPUT_DIRECTORY = "/build/out"
 MAX_LOG_BYTES = 16 << 20
 LOG_TAIL_BYTES = 4_000
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.25
 _PROBE_SECONDS = 20
 _GRACE_SECONDS = 2
 _NO_TREE = 125
@@ -65,7 +65,7 @@ exec </dev/null
 cd {SOURCE_DIRECTORY}
 "$@" >&2 || exit $?
 kill -KILL -1 2>/dev/null || :
-exec tar -c -f - --format=posix --sort=name -C {OUTPUT_DIRECTORY} .
+exec tar -c -f - --format=posix --sort=name --hard-dereference -C {OUTPUT_DIRECTORY} .
 """
 
 
@@ -191,10 +191,13 @@ def run(job: Job, send: Callable[[IO[bytes]], None], receive: Callable[[IO[bytes
             # A command that failed leaves no archive either; its own exit status is the better reason.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_SECONDS)
+        else:
+            process.wait()
+        finally:
             _kill(process)
-        exit_code = process.wait()
-        for thread in threads:
-            thread.join()
+            exit_code = process.wait()
+            for thread in threads:
+                thread.join()
         status.seek(0)
         started = b"child-pid" in status.read(4096)
     if not started:

@@ -44,10 +44,10 @@ class Wanted:
         return self.url.rpartition("/")[2]
 
 
-def http_client(proxy: str | None = None) -> httpx.Client:
+def http_client() -> httpx.Client:
     """A client with the time-outs and redirects of this package; proxies and certificates come from the environment."""
     timeout = httpx.Timeout(60.0, connect=15.0)
-    return httpx.Client(timeout=timeout, follow_redirects=True, proxy=proxy, headers={"Accept-Encoding": "identity"})
+    return httpx.Client(timeout=timeout, follow_redirects=True, headers={"Accept-Encoding": "identity"})
 
 
 class Store:
