@@ -81,7 +81,9 @@ def policy_of(log: VerifierKey, *witnesses: RunningWitness, faulty: int = 0) -> 
 def witnessing_of(log: VerifierKey, *witnesses: RunningWitness, faulty: int = 0) -> Witnessing:
     if not witnesses:
         return NO_WITNESSES
-    return Witnessing(policy=policy_of(log, *witnesses, faulty=faulty), endpoints=tuple(w.endpoint for w in witnesses))
+    return Witnessing(
+        policies=(policy_of(log, *witnesses, faulty=faulty),), endpoints=tuple(w.endpoint for w in witnesses)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

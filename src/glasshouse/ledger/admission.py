@@ -67,9 +67,16 @@ class CharterAdmission:
         """The newest charter with the index of its entry (-1 for the pin, which is in force before any entry)."""
         return self._chain.newest
 
-    def in_force(self, size: int) -> Link:
-        """The newest charter among the first ``size`` entries."""
-        return self._chain.at(size)
+    def between(self, old_size: int, new_size: int) -> tuple[Link, ...]:
+        """The charter in force for the entry at ``old_size``, and its amendments among the entries below
+        ``new_size``."""
+        first, last = self._chain.at(old_size), self._chain.at(new_size)
+        links = tuple(self._chain.links)
+        return links[links.index(first) : links.index(last) + 1]
+
+    def link(self, version: int) -> Link | None:
+        """The charter with this version number, with the index of its entry."""
+        return next((link for link in self._chain.links if link.charter.version == version), None)
 
     def load(self, database: Database, log: Log) -> None:
         """Catch up with the log: every amendment names its predecessor, so the look-up index leads from one to the

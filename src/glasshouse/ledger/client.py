@@ -77,13 +77,23 @@ class LedgerClient:
             raise Unavailable(f"{self.url} answers something else than one index for each entry")
         return indexes
 
-    def put_blob(self, sha256: str, path: Path) -> None:
-        """Store content that an entry names by digest. Raises Refused if none does, or if the content is another."""
+    def put_blob(self, sha256: str, content: Path | bytes) -> None:
+        """Store content, bytes or a file's, that an entry names by digest.
 
-        def pieces() -> Iterator[bytes]:
-            return files.chunks(path)
+        Raises Refused if no entry names it, or if the content is another.
+        """
+        if isinstance(content, bytes):
+            self._call("PUT", f"blob/{sha256}", MAX_JSON_BYTES, content=content)
+        else:
+            self._call("PUT", f"blob/{sha256}", MAX_JSON_BYTES, stream=lambda: files.chunks(content))
 
-        self._call("PUT", f"blob/{sha256}", MAX_JSON_BYTES, stream=pieces)
+    def has_blob(self, sha256: str) -> bool:
+        """Whether the ledger has the content with this digest."""
+        try:
+            self._call("HEAD", f"blob/{sha256}", MAX_JSON_BYTES)
+        except NotThere:
+            return False
+        return True
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -150,6 +160,10 @@ class LedgerClient:
     def proof(self, index: int) -> bytes:
         """The tlog-proof of an entry against the witnessed checkpoint."""
         return self._call("GET", f"proof/{index}", MAX_NOTE)
+
+    def handover(self, version: int) -> bytes:
+        """The checkpoint that shows charter `version` in the ledger, witnessed under the policy of the one before."""
+        return self._call("GET", f"handover/{version}", MAX_NOTE)
 
     def blob(self, sha256: str) -> bytes:
         """Content by digest, at most MAX_BLOB_BYTES."""

@@ -50,10 +50,14 @@ class WitnessEndpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Witnessing:
-    """Whom to ask, and when it is enough; with no policy the log's own signature is enough."""
+    """Whom to ask, and when it is enough: once every policy is satisfied. With none the log's own signature is."""
 
-    policy: Policy | None = None
+    policies: tuple[Policy, ...] = ()
     endpoints: tuple[WitnessEndpoint, ...] = ()
+
+
+# For a checkpoint of so many entries (second), which follows a published one of so many (first, 0 if there is none).
+WitnessingRule = Callable[[int, int], Witnessing]
 
 
 class Cosigner:
@@ -68,7 +72,7 @@ class Cosigner:
         self._old_size: dict[VerifierKey, int] = {}
 
     def collect(self, note: Note, witnessing: Witnessing, prove: Prover) -> Note:
-        """The note with cosignatures that satisfy the policy, those already on it included.
+        """The note with cosignatures that satisfy the policies, those already on it included.
 
         ``prove(old)`` gives the consistency proof from an old size to the note's. Raises QuorumError if too few
         witnesses sign in time, LogAlarm if one of them shows a larger tree that this log's key has signed.
@@ -78,7 +82,7 @@ class Cosigner:
         deadline = time.monotonic() + self._timeout_seconds
         while True:
             merged = replace(note, signatures=tuple(signatures.values()))
-            enough = _satisfies(witnessing.policy, merged)
+            enough = _satisfies(witnessing.policies, merged)
             patience = _GRACE_SECONDS if enough else deadline - time.monotonic()
             done, asked = wait(asked, timeout=max(patience, 0), return_when=FIRST_COMPLETED)
             for future in done:
@@ -90,8 +94,8 @@ class Cosigner:
                     signatures[signature.name, signature.key_id] = signature
             if not done:
                 break
-        if witnessing.policy is not None and not enough:
-            check_checkpoint(witnessing.policy, merged)
+        for policy in witnessing.policies:
+            check_checkpoint(policy, merged)
         return merged
 
     def close(self) -> None:
@@ -180,11 +184,10 @@ def _known_size(endpoint: WitnessEndpoint, response: httpx.Response) -> int:
         raise WitnessFailed(f"witness {endpoint.key.name} answers 409 without a size: {error}") from error
 
 
-def _satisfies(policy: Policy | None, note: Note) -> bool:
-    if policy is None:
-        return True
+def _satisfies(policies: Sequence[Policy], note: Note) -> bool:
     try:
-        check_checkpoint(policy, note)
+        for policy in policies:
+            check_checkpoint(policy, note)
     except QuorumError:
         return False
     return True

@@ -16,7 +16,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from glasshouse_verify.checkpoint import Checkpoint, format_checkpoint, parse_checkpoint
@@ -25,7 +25,7 @@ from glasshouse_verify.note import Note, NoteSignature, format_note, parse_note,
 from glasshouse_verify.tile import TILE_WIDTH, entries_path, format_bundle, tile_path, tile_reader
 from glasshouse_verify.tlog import consistency_proof, leaf_hash, tree_root, verify_consistency
 
-from glasshouse.ledger.cosign import Cosigner, Witnessing
+from glasshouse.ledger.cosign import Cosigner, WitnessingRule
 from glasshouse.ledger.edge import Edge, first_contradiction, tile_fetcher
 from glasshouse.ledger.errors import LogAlarm
 from glasshouse.ledger.log import CHECKPOINT_KEY, PENDING_KEY, QUERIES, Log, StoredEntry, read_entries, read_head
@@ -44,8 +44,8 @@ _IDLE_SECONDS = 5.0
 class Integrator:
     """Integrates and publishes one log. Use as a context manager: it runs in a thread of its own.
 
-    ``witnessing(size)`` says whom to ask for a checkpoint that follows a published one of ``size`` entries. Opening
-    raises LogAlarm if the records of the log contradict each other.
+    ``witnessing`` says whom to ask for a checkpoint. Opening raises LogAlarm if the records of the log contradict each
+    other.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Integrator:
         store: ObjectStore,
         log: Log,
         signer: Signer,
-        witnessing: Callable[[int], Witnessing],
+        witnessing: WitnessingRule,
         *,
         interval_seconds: float = 0.5,
         refresh_seconds: float = 600.0,
@@ -178,7 +178,15 @@ class Integrator:
             self._store.put(PENDING_KEY, signed[1])
         if witnessed is not None and isinstance(witnessed[1], bytes):
             self._published_size = parse_checkpoint(parse_note(witnessed[1]).text).size
-            self._store.put(CHECKPOINT_KEY, witnessed[1])
+            # What is stored may be the same checkpoint with newer cosignatures.
+            if self._stored_size() < self._published_size:
+                self._store.put(CHECKPOINT_KEY, witnessed[1])
+
+    def _stored_size(self) -> int:
+        try:
+            return parse_checkpoint(parse_note(self._store.get(CHECKPOINT_KEY)).text).size
+        except ObjectMissing:
+            return -1
 
     def _contradiction(self, size: int) -> str:
         start = size - size % TILE_WIDTH
@@ -316,7 +324,7 @@ class Integrator:
             return
         if signed.size == self._published_size and now < self._published_at + self._refresh_seconds:
             return
-        witnessing = self._witnessing(max(self._published_size, 0))
+        witnessing = self._witnessing(max(self._published_size, 0), signed.size)
         read = tile_reader(signed.size, tile_fetcher(self._store))
         try:
             cosigned = self._cosigner.collect(note, witnessing, lambda old: consistency_proof(old, signed.size, read))

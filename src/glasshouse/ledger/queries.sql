@@ -66,12 +66,19 @@ insert into ledger.checkpoint (log_id, size, root, signed)
 values (%(log_id)s, %(size)s, %(root)s, %(signed)s)
 on conflict (log_id, size) do nothing;
 
+-- The first time only: it is the policy in force then that the cosignatures have to satisfy for good, whatever is
+-- published later for the same tree.
 -- name: set_witnessed
 update ledger.checkpoint set witnessed = %(witnessed)s, witnessed_at = now()
-where log_id = %(log_id)s and size = %(size)s;
+where log_id = %(log_id)s and size = %(size)s and witnessed is null;
 
 -- name: newest_signed
 select size, signed from ledger.checkpoint where log_id = %(log_id)s order by size desc limit 1;
+
+-- name: first_witnessed_above
+select witnessed from ledger.checkpoint
+where log_id = %(log_id)s and size > %(index)s and witnessed is not null
+order by size limit 1;
 
 -- name: newest_witnessed
 select size, witnessed from ledger.checkpoint

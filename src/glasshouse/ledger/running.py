@@ -1,7 +1,7 @@
 """A running log: its writer, its integrator and its reads in one object, for the process that serves it."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Self
 
@@ -12,11 +12,11 @@ from glasshouse_verify.tlog import inclusion_proof
 from glasshouse_verify.tlogproof import TlogProof, format_tlog_proof
 
 from glasshouse.ledger.admission import Admission, CharterAdmission
-from glasshouse.ledger.cosign import WitnessEndpoint, Witnessing
+from glasshouse.ledger.cosign import WitnessEndpoint, Witnessing, WitnessingRule
 from glasshouse.ledger.edge import tile_fetcher
 from glasshouse.ledger.errors import LogAlarm, NotThere
 from glasshouse.ledger.integrate import Integrator
-from glasshouse.ledger.log import CHECKPOINT_KEY, Log, lookup
+from glasshouse.ledger.log import CHECKPOINT_KEY, QUERIES, Log, lookup
 from glasshouse.ledger.writer import Sequencer, new_entry
 from glasshouse.parties.signer import Signer
 from glasshouse.storage.db import Database
@@ -27,9 +27,9 @@ from glasshouse.storage.objects import ObjectStore
 class RunningLog:
     """An opened log that takes entries and publishes them while it is entered as a context manager.
 
-    ``witnessing(size)`` says whom to ask for a checkpoint that follows a published one of ``size`` entries; see
-    ``fixed_witnessing`` and ``charter_witnessing``. Constructing it raises LogAlarm if the log's records contradict
-    each other, WriterConflict if another process runs the log, DatabaseUnavailable or StorageUnavailable.
+    ``witnessing`` says whom to ask for a checkpoint; see ``fixed_witnessing`` and ``charter_witnessing``.
+    Constructing it raises LogAlarm if the log's records contradict each other, WriterConflict if another process runs
+    the log, DatabaseUnavailable or StorageUnavailable.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RunningLog:
         log: Log,
         signer: Signer,
         admission: Admission,
-        witnessing: Callable[[int], Witnessing],
+        witnessing: WitnessingRule,
         interval_seconds: float = 0.5,
         refresh_seconds: float = 600.0,
         witness_timeout_seconds: float = 5.0,
@@ -103,6 +103,21 @@ class RunningLog:
         hashes = tuple(inclusion_proof(index, size, read))
         return format_tlog_proof(TlogProof(index=index, proof=hashes, checkpoint=note))
 
+    def handover(self, version: int) -> bytes:
+        """The first published checkpoint over the amendment to charter `version`, witnessed under the policy before.
+
+        Raises NotThere.
+        """
+        link = self.admission.link(version) if isinstance(self.admission, CharterAdmission) else None
+        if link is None or link.index < 0:
+            raise NotThere(f"this log has no amendment to charter {version}")
+        with self.database.transaction() as connection:
+            values = {"log_id": self.log.id, "index": link.index}
+            row = connection.execute(QUERIES["first_witnessed_above"], values).fetchone()
+        if row is None or not isinstance(row[0], bytes):
+            raise NotThere(f"no published checkpoint covers the amendment to charter {version} yet")
+        return row[0]
+
     def __enter__(self) -> Self:
         self._sequencer.__enter__()
         self._integrator.__enter__()
@@ -116,25 +131,27 @@ class RunningLog:
         self._integrator.wake()
 
 
-def fixed_witnessing(witnessing: Witnessing) -> Callable[[int], Witnessing]:
-    """The same witnesses and policy for every checkpoint."""
-    return lambda _size: witnessing
+def fixed_witnessing(witnessing: Witnessing) -> WitnessingRule:
+    """The same witnesses and policies for every checkpoint."""
+    return lambda _published_size, _size: witnessing
 
 
-def charter_witnessing(admission: CharterAdmission) -> Callable[[int], Witnessing]:
-    """The witnesses and policy of the charter.
+def charter_witnessing(admission: CharterAdmission) -> WitnessingRule:
+    """The witnesses and policies of the charter.
 
     The checkpoint that first covers an amendment has to satisfy the policy of the charter before it (that is what
-    proves the amendment), the ones after it the new policy. The witnesses of both are asked.
+    proves the amendment), the ones after it the new policy. Where one checkpoint covers several amendments, it has to
+    satisfy the policy before each of them.
     """
 
-    def witnessing(published_size: int) -> Witnessing:
-        in_force = admission.in_force(published_size).charter
+    def witnessing(published_size: int, size: int) -> Witnessing:
+        links = admission.between(published_size, size)
+        needed = [link.charter for link in (links[:-1] or links)]
         asked = {
             witness.key: WitnessEndpoint(key=parse_vkey(witness.key), url=witness.url)
-            for charter in (admission.newest.charter, in_force)
+            for charter in (admission.newest.charter, *needed)
             for witness in charter.ledger.witnesses.values()
         }
-        return Witnessing(policy=in_force.policy, endpoints=tuple(asked.values()))
+        return Witnessing(policies=tuple(charter.policy for charter in needed), endpoints=tuple(asked.values()))
 
     return witnessing

@@ -59,6 +59,7 @@ def ledger_routes(log: RunningLog, *, spool: Path, max_blob_bytes: int = MAX_BLO
         Route("/blob/{digest}", guarded(api.get_blob), methods=["GET"]),
         Route("/blob/{digest}", guarded(api.put_blob), methods=["PUT"]),
         Route("/charter", guarded(api.charter), methods=["GET"]),
+        Route("/handover/{version}", guarded(api.handover), methods=["GET"]),
     ]
 
 
@@ -115,6 +116,11 @@ class _Api:
     async def proof(self, request: Request) -> Response:
         index = parse_decimal(request.path_params["index"], "index")
         data = await asyncio.to_thread(self._log.proof, index)
+        return Response(data, media_type="text/plain; charset=utf-8", headers=FRESH)
+
+    async def handover(self, request: Request) -> Response:
+        version = parse_decimal(request.path_params["version"], "version")
+        data = await asyncio.to_thread(self._log.handover, version)
         return Response(data, media_type="text/plain; charset=utf-8", headers=FRESH)
 
     async def charter(self, _request: Request) -> Response:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import obstore
 import obstore.exceptions
+import obstore.store
 from obstore.store import ObjectStore as RemoteStore
 
 from glasshouse.storage import files
@@ -126,3 +127,19 @@ def _same_stream(one: Iterator[bytes], other: Iterator[bytes]) -> bool:
         if left[:length] != right[:length]:
             return False
         left, right = left[length:], right[length:]
+
+
+def open_remote(url: str) -> RemoteObjects:
+    """The store at a URL such as s3://bucket/prefix/; credentials and endpoint come from the environment.
+
+    Raises StorageUnavailable where the store does not honour conditional writes, which write-once files rely on.
+    """
+    bucket, _, prefix = url.partition("://")[2].partition("/")
+    scheme = url.partition("://")[0]
+    try:
+        store = RemoteObjects(obstore.store.from_url(f"{scheme}://{bucket}"), root=prefix)
+    except (ValueError, obstore.exceptions.BaseError) as error:
+        raise StorageUnavailable(f"{url} cannot be opened: {error}") from error
+    if not store.honours_create():
+        raise StorageUnavailable(f"{url} does not honour If-None-Match: write-once files cannot be kept there")
+    return store
