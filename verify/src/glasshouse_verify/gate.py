@@ -5,7 +5,7 @@ verified, mismatch, undecided. The first two claims carry the others: where one 
 
     charter     the amendments follow from the pin, each with the votes of the version before
     ledger      one checkpoint, signed by the charter's log and cosigned under its witness quorum, holds every statement
-    source      the vendor logged the source
+    source      the vendor logged the source, reviewed by as many as the charter asks for
     provenance  the vendor's conveyor, in an allowed jurisdiction, built these digests from that source
     release     the vendor logged one digest for this file, signed in an allowed jurisdiction
     rebuild     enough independent rebuilders got the same bytes, and the status agrees with each of them
@@ -16,10 +16,13 @@ The outcome is the first that applies of: not authorised (4), mismatch (3), unde
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
 from hashlib import sha256
-from typing import TypeVar, cast
+from shlex import quote
+from typing import Generic, TypeVar, cast
 
-from glasshouse_verify.charter import Chain, Charter, GateRule, apply_patch, stands_with, vouchers
+from glasshouse_verify.charter import Chain, Charter, ProductRule, apply_patch, stands_with, vouchers
 from glasshouse_verify.checkpoint import Checkpoint
 from glasshouse_verify.codec import Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope, format_envelope, statement_id
@@ -29,7 +32,7 @@ from glasshouse_verify.evidence import Evidence, Logged, envelope_of, signatures
 from glasshouse_verify.manifest import ManifestRoot, RowProof, verify_row
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import Cosigned, check_checkpoint
-from glasshouse_verify.report import Claim, Outcome, Refused, Report, utc
+from glasshouse_verify.report import Claim, Outcome, Refused, Report, mismatch, not_authorised, undecided, utc
 from glasshouse_verify.statement import (
     Action,
     Rebuild,
@@ -48,7 +51,17 @@ from glasshouse_verify.statement import (
 from glasshouse_verify.status import StandingVerdict, StatusRow, status_key
 from glasshouse_verify.tlog import leaf_hash, verify_multiproof
 
-P = TypeVar("P")
+P = TypeVar("P", Source, Release, Rebuild, Status)
+
+_LIMITS = {
+    "charter": "An amendment hidden by every status party at once is caught by monitors, not here.",
+    "ledger": "A log shows what was said and by whom, not that it is true.",
+    "source": "That source was shown does not say that anybody has read it.",
+    "provenance": "Provenance is the vendor's own word; the rebuilds are the check on it.",
+    "release": "A release says what was shipped and by whom, not that it is harmless.",
+    "rebuild": "Clock, kernel and processor cannot be hidden from a build; each verdict says what was not varied.",
+    "status": "It holds as of its time; a hold placed since then shows in the next status.",
+}
 
 
 def check_file(pin: bytes, evidence: Evidence, digest: str, at: int) -> Report:
@@ -57,12 +70,22 @@ def check_file(pin: bytes, evidence: Evidence, digest: str, at: int) -> Report:
     Raises FormatError where the pin is malformed or a statement in the evidence does not parse.
     """
     gate = _Gate(pin, evidence, digest, at)
-    for name, step in gate.foundations.items():
-        if gate.run(name, step) != Outcome.VERIFIED:
-            return Report(claims=tuple(gate.claims))
-    for name, step in gate.steps.items():
-        gate.run(name, step)
+    if all(gate.holds(foundation) for foundation in (gate.charter, gate.ledger)):
+        for step in (gate.source, gate.provenance, gate.release, gate.rebuild, gate.status, gate.file):
+            gate.holds(step)
     return Report(claims=tuple(gate.claims))
+
+
+class _Entry(Generic[P]):
+    """A statement of the evidence, parsed: who signed it and whether it stands in the ledger is still to be checked."""
+
+    def __init__(self, logged: Logged, kind: type[P]) -> None:
+        self.index, self.envelope = logged.index, envelope_of(logged)
+        self.id = statement_id(self.envelope.payload)
+        predicate = parse_statement(self.envelope.payload).predicate
+        if not isinstance(predicate, kind):
+            raise FormatError(f"evidence.{kind.__name__.lower()}", "is another kind of statement")
+        self.says: P = predicate
 
 
 class _Gate:
@@ -70,27 +93,18 @@ class _Gate:
         self.evidence, self.digest, self.at = evidence, digest, at
         self.chain = Chain(pin)
         self.claims: list[Claim] = []
-        self.foundations = {"charter": self.charter, "ledger": self.ledger}
-        self.steps = {
-            "source": self.source,
-            "provenance": self.provenance,
-            "release": self.release,
-            "rebuild": self.rebuild,
-            "status": self.status,
-            "file": self.file,
-        }
-        self.the_source = _typed(evidence.source, Source)
-        self.the_release = _typed(evidence.release, Release)
-        self.release_id = statement_id(envelope_of(evidence.release).payload)
+        self.the_source, self.the_release = _Entry(evidence.source, Source), _Entry(evidence.release, Release)
+        self.the_rebuilds = [_Entry(logged, Rebuild) for logged in evidence.rebuilds]
+        self.the_status = None if evidence.status is None else _Entry(evidence.status, Status)
+        self.vendor = Identifier(self.the_release.says.product.split("/")[0])
         self.released = self._released()
-        self.amendments: list[Envelope] = []
+        self.amendments: list[tuple[int, Envelope]] = []
         self.cut_roots: dict[int, bytes] = {}
-        self.cosigned: Cosigned
-        self.row: StatusRow | None = None
 
-    def run(self, name: str, step: Callable[[], Claim]) -> Outcome:
+    def holds(self, step: Callable[[], Claim]) -> bool:
+        name = step.__name__
         try:
-            claim = step()
+            claim = replace(step(), claim=name, limit=_LIMITS.get(name, ""))
         except Refused as refused:
             claim = Claim(claim=name, outcome=refused.outcome, text=refused.text)
         except FormatError:
@@ -98,56 +112,51 @@ class _Gate:
         except VerifyError as error:
             claim = Claim(claim=name, outcome=Outcome.NOT_AUTHORISED, text=str(error))
         self.claims.append(claim)
-        return claim.outcome
+        return claim.outcome == Outcome.VERIFIED
 
     # Foundations
 
     def charter(self) -> Claim:
-        first = self.chain.newest
-        if self.evidence.pin != first.id:
-            raise Refused(Outcome.NOT_AUTHORISED, "the evidence starts from another first charter than the one pinned")
+        if self.evidence.pin != self.chain.newest.id:
+            raise not_authorised("the evidence starts from another first charter than the one pinned")
         for amendment in self.evidence.amendments:
             document = apply_patch(encode(self.chain.newest.charter), amendment.delta)
             subject = [("charter", sha256(format_json(document)).hexdigest())]
             payload = format_statement(predicate_type(Use.CHARTER), subject, document)
             envelope = Envelope(payload=payload, signatures=signatures_of(amendment.signatures))
             self.chain.extend(envelope, amendment.index)
-            self.amendments.append(envelope)
+            self.amendments.append((amendment.index, envelope))
         newest = self.chain.newest.charter
         return Claim(
-            claim="charter",
-            outcome=Outcome.VERIFIED,
             text=f"version {newest.version} of the charter of {newest.initiative} follows from the version you pinned",
             by=newest.members.parties,
             when=newest.time,
-            recheck=f"glasshouse charter history --ledger {newest.ledger.url}",
-            limit="An amendment hidden by every status party at once is caught by monitors, not here.",
+            recheck=f"glasshouse charter history --ledger {self.url}",
         )
 
     def ledger(self) -> Claim:
-        newest = self.chain.newest.charter
-        self.cosigned = check_checkpoint(newest.policy, parse_note(self.evidence.checkpoint.encode()))
-        head = self.cosigned.checkpoint
-        handovers = self._handovers()
-        leaves = self._leaves()
-        cuts = {c.size for c in handovers}
-        if self.evidence.status is not None:
-            cuts.add(_typed(self.evidence.status, Status).checkpoint.size)
-        if any(index >= head.size for index in leaves) or any(not 0 < cut <= head.size for cut in cuts):
-            raise Refused(Outcome.NOT_AUTHORISED, f"the checkpoint covers {head.size} entries only")
-        hashes = split_hashes(self.evidence.hashes)
-        self.cut_roots = verify_multiproof(leaves, cuts, head.size, head.root, hashes)
-        if any(self.cut_roots[c.size] != c.root for c in handovers):
-            raise Refused(Outcome.NOT_AUTHORISED, "a handover checkpoint is of another history of the ledger")
+        cosigned = self._checkpoint(self.chain.newest.charter, self.evidence.checkpoint)
+        head, handovers, leaves = cosigned.checkpoint, self._handovers(), self._leaves()
+        cuts = {handover.size for handover in handovers}
+        if self.the_status is not None:
+            cuts.add(self.the_status.says.checkpoint.size)
+        self.cut_roots = verify_multiproof(leaves, cuts, head.size, head.root, split_hashes(self.evidence.hashes))
+        if any(self.cut_roots[handover.size] != handover.root for handover in handovers):
+            raise not_authorised("a handover checkpoint is of another history of the ledger")
         return Claim(
-            claim="ledger",
-            outcome=Outcome.VERIFIED,
             text=f"{len(leaves)} statements stand in {head.origin}, whose {head.size} entries the witnesses cosigned",
-            by=tuple(name.rpartition("/")[0] for name in self.cosigned.witnesses),
-            when=max(self.cosigned.witnesses.values()),
-            recheck=f"glasshouse ledger fsck {newest.ledger.url}",
-            limit="A log shows what was said and by whom, not that it is true.",
+            by=tuple(name.rpartition("/")[0] for name in cosigned.witnesses),
+            when=max(cosigned.witnesses.values()),
+            recheck=f"glasshouse ledger fsck {self.url}",
         )
+
+    def _checkpoint(self, charter: Charter, text: str) -> Cosigned:
+        note = parse_note(text.encode())
+        cosigned = check_checkpoint(charter.policy, note)
+        # What nothing checks could be changed unnoticed.
+        if len(note.signatures) != 1 + len(cosigned.witnesses):
+            raise FormatError("evidence.checkpoint", "bears a signature of nobody whom the charter names")
+        return cosigned
 
     def _handovers(self) -> list[Checkpoint]:
         """A checkpoint under the older policy for each amendment that changes who vouches for the ledger."""
@@ -156,25 +165,21 @@ class _Gate:
             if vouchers(old.charter) == vouchers(new.charter):
                 continue
             if not notes:
-                raise Refused(
-                    Outcome.NOT_AUTHORISED,
+                raise not_authorised(
                     f"charter {new.charter.version} changes the log key or the witnesses, but no checkpoint under"
-                    f" version {old.charter.version} shows that it stands in the ledger",
+                    f" version {old.charter.version} shows that it stands in the ledger"
                 )
-            checkpoint = check_checkpoint(old.charter.policy, parse_note(notes.pop(0).encode())).checkpoint
+            checkpoint = self._checkpoint(old.charter, notes.pop(0)).checkpoint
             if checkpoint.size <= new.index:
-                raise Refused(Outcome.NOT_AUTHORISED, "a handover checkpoint is older than its amendment")
+                raise not_authorised("a handover checkpoint is older than its amendment")
             checkpoints.append(checkpoint)
         if notes:
             raise FormatError("evidence.handovers", "has a checkpoint that no amendment asks for")
         return checkpoints
 
     def _leaves(self) -> dict[int, bytes]:
-        logged = [self.evidence.source, self.evidence.release, *self.evidence.rebuilds]
-        if self.evidence.status is not None:
-            logged.append(self.evidence.status)
-        entries = [(a.index, e) for a, e in zip(self.evidence.amendments, self.amendments, strict=True)]
-        entries += [(item.index, envelope_of(item)) for item in logged]
+        statements = (self.the_source, self.the_release, *self.the_rebuilds, self.the_status)
+        entries = [*self.amendments, *((entry.index, entry.envelope) for entry in statements if entry is not None)]
         leaves = {index: leaf_hash(format_envelope(envelope)) for index, envelope in entries}
         if len(leaves) != len(entries):
             raise FormatError("evidence", "names one ledger index for two statements")
@@ -185,234 +190,213 @@ class _Gate:
     @property
     def gate_charter(self) -> Charter:
         """The charter that judges the release: the one in force at its index."""
-        return self.chain.at(self.evidence.release.index).charter
+        return self.chain.at(self.the_release.index).charter
 
     @property
-    def rule(self) -> GateRule:
-        product = self.gate_charter.products.get(self.the_release.product)
+    def product(self) -> ProductRule:
+        release = self.the_release.says
+        product = self.gate_charter.products.get(release.product)
         if product is None:
-            raise Refused(Outcome.NOT_AUTHORISED, f"the charter has no product {self.the_release.product}")
-        if self.the_release.channel not in product.channels:
-            raise Refused(Outcome.NOT_AUTHORISED, f"the charter has no channel {self.the_release.channel} for it")
-        if self.evidence.platform not in product.platforms:
-            raise Refused(Outcome.NOT_AUTHORISED, f"the charter has no platform {self.evidence.platform} for it")
-        return product.gate
-
-    @property
-    def vendor(self) -> Identifier:
-        return Identifier(self.the_release.product.split("/")[0])
+            raise not_authorised(f"the charter has no product {release.product}")
+        if release.channel not in product.channels or self.evidence.platform not in product.platforms:
+            raise not_authorised(
+                f"the charter has {release.product} not in {release.channel} for {self.evidence.platform}"
+            )
+        return product
 
     def source(self) -> Claim:
-        source = self.the_source
-        self._vendor_keys(self.evidence.source, source.party, Use.SOURCE)
-        names = (self.the_release.product, self.the_release.version, self.the_release.source)
-        if (source.product, source.version, _id(self.evidence.source)) != names:
-            raise Refused(Outcome.MISMATCH, "the release names another source than the one shown")
+        source, release = self.the_source.says, self.the_release.says
+        self._vendor_keys(self.the_source, Use.SOURCE)
+        if (source.product, source.version, self.the_source.id) != (release.product, release.version, release.source):
+            raise mismatch("the release names another source than the one shown")
+        reviewed, asked = set(source.reviewers or ()) - set(source.authors or ()), self.product.reviewers
+        if len(reviewed) < asked:
+            raise undecided(f"the source names {len(reviewed)} of the {asked} reviewers that the charter asks for")
         return Claim(
-            claim="source",
-            outcome=Outcome.VERIFIED,
             text=f"{source.product} {source.version} has {source.manifest.size} source files under root "
             f"{source.manifest.root[:16]}…",
-            by=(source.party,),
+            by=(source.party, *sorted(reviewed)),
             when=source.time,
-            recheck=self._recheck(self.evidence.source.index),
-            limit="That source was shown does not say that anybody has read it.",
+            recheck=self._recheck(self.the_source.index),
         )
 
     def provenance(self) -> Claim:
-        envelope = envelope_of(self.evidence.provenance)
-        if sha256(format_envelope(envelope)).hexdigest() != self.the_release.provenance:
-            raise Refused(Outcome.MISMATCH, "the provenance is not the one that the release names")
+        envelope, release = envelope_of(self.evidence.provenance), self.the_release.says
+        if sha256(format_envelope(envelope)).hexdigest() != release.provenance:
+            raise mismatch("the provenance is not the one that the release names")
         statement = parse_statement(envelope.payload)
         if statement.use != Use.PROVENANCE:
             raise FormatError("evidence.provenance", "is another kind of statement")
-        keys = self.chain.signers(envelope, Use.PROVENANCE, self.evidence.release.index).get(self.vendor, [])
-        places = self._places(keys, self.rule.build_in, "built")
-        if sorted(statement.subject) != sorted({(f.name, f.built) for f in self.the_release.files}):
-            raise Refused(Outcome.MISMATCH, "the provenance is of other files than those released")
-        if provenance_parameters(statement) != build_parameters(self.the_source):
-            raise Refused(Outcome.MISMATCH, "the provenance names another product, version, source or environment")
+        keys = self.chain.signers(envelope, Use.PROVENANCE, self.the_release.index).get(self.vendor, [])
+        places = self._places(keys, self.product.gate.build_in, "built")
+        if sorted(statement.subject) != sorted({(f.name, f.built) for f in release.files}):
+            raise mismatch("the provenance is of other files than those released")
+        if provenance_parameters(statement) != build_parameters(self.the_source.says):
+            raise mismatch("the provenance names another product, version, source or environment")
         return Claim(
-            claim="provenance",
-            outcome=Outcome.VERIFIED,
             text=f"the conveyor in {places} built these digests from that source",
             by=(self.vendor,),
-            when=self.the_release.time,
-            recheck=self._recheck(self.evidence.release.index),
-            limit="Provenance is the vendor's own word; the rebuilds are the check on it.",
+            when=release.time,
+            recheck=self._recheck(self.the_release.index),
         )
 
     def release(self) -> Claim:
-        keys = self._vendor_keys(self.evidence.release, self.the_release.party, Use.RELEASE)
-        places = self._places(keys, self.rule.sign_in, "signed")
+        release = self.the_release.says
+        places = self._places(self._vendor_keys(self.the_release, Use.RELEASE), self.product.gate.sign_in, "signed")
         return Claim(
-            claim="release",
-            outcome=Outcome.VERIFIED,
-            text=f"{self.the_release.product} {self.the_release.version} was released, signed in {places}",
-            by=(self.the_release.party,),
-            when=self.the_release.time,
-            recheck=self._recheck(self.evidence.release.index),
-            limit="A release says what was shipped and by whom, not that it is harmless.",
+            text=f"{release.product} {release.version} was released, signed in {places}",
+            by=(release.party,),
+            when=release.time,
+            recheck=self._recheck(self.the_release.index),
         )
 
     def rebuild(self) -> Claim:
-        rule, good, notes, when = self.rule, [], [], 0
-        row = self._row()
-        for logged in self.evidence.rebuilds:
-            rebuild = _typed(logged, Rebuild)
-            verdict = self._verdict(logged, rebuild)
+        rule, good, notes = self.product.gate, dict[Identifier, int](), list[str]()
+        for entry in self.the_rebuilds:
+            party, verdict = entry.says.party, self._verdict(entry)
             if verdict == Verdict.DIFFERS:
-                raise Refused(
-                    Outcome.MISMATCH, f"{rebuild.party} rebuilt it and got other bytes: {rebuild.explanation}"
-                )
-            standing = row.verdicts.get(rebuild.party, StandingVerdict()) if row else StandingVerdict()
-            if row and standing.statement != _id(logged):
-                if standing.statement is not None or logged.index < self._status().checkpoint.size:
-                    raise Refused(Outcome.MISMATCH, f"the status shows another verdict of {rebuild.party}")
-                notes.append(f"{rebuild.party}: not yet in the status")
-            elif not self._counts(rule, rebuild, verdict):
-                notes.append(f"{rebuild.party}: {verdict}, which does not count here")
-            elif rebuild.party not in good:
-                good.append(rebuild.party)
-                when = max(when, rebuild.time)
+                raise mismatch(f"{party} rebuilt it and got other bytes: {entry.says.explanation}")
+            if party not in rule.rebuilders or not self._counts(entry, verdict):
+                notes.append(f"{party}: {verdict}, which does not count here")
+            elif self._in_status(entry):
+                good[party] = entry.says.time
+            else:
+                notes.append(f"{party}: not yet in the status")
         if len(good) < rule.quorum:
             short = f"{len(good)} of the {rule.quorum} rebuilds that the charter asks for"
-            raise Refused(Outcome.UNDECIDED, "; ".join([short, *notes]))
+            raise undecided("; ".join([short, *notes]))
         return Claim(
-            claim="rebuild",
-            outcome=Outcome.VERIFIED,
             text=f"{len(good)} independent rebuilders got the same bytes (the charter asks for {rule.quorum})",
             by=tuple(good),
-            when=when,
-            recheck=f"glasshouse rebuild {self.the_release.product} {self.the_release.version}",
-            limit="Clock, kernel and processor cannot be hidden from a build; each verdict says what was not varied.",
+            when=max(good.values()),
+            recheck=f"glasshouse rebuild {self.the_release.says.product} {self.the_release.says.version}",
         )
 
-    def _counts(self, rule: GateRule, rebuild: Rebuild, verdict: Verdict) -> bool:
-        return (
-            rebuild.party in rule.rebuilders
-            and not stands_with(self.gate_charter, rebuild.party, self.vendor)
-            and verdict in rule.accept
-            and (rebuild.blind or not rule.blind)
-        )
-
-    def _verdict(self, logged: Logged, rebuild: Rebuild) -> Verdict:
+    def _verdict(self, entry: _Entry[Rebuild]) -> Verdict:
         """The verdict on this file, once it is certain who speaks and of what."""
-        if rebuild.party not in self.chain.signers(envelope_of(logged), Use.REBUILD, logged.index):
-            raise Refused(Outcome.NOT_AUTHORISED, f"no entitled key of {rebuild.party} signed its rebuild")
-        if rebuild.release != self.release_id:
-            raise Refused(Outcome.MISMATCH, f"the rebuild of {rebuild.party} is of another release")
-        file = self.released
+        rebuild, release, file = entry.says, self.the_release.says, self.released
+        if rebuild.party not in self.chain.signers(entry.envelope, Use.REBUILD, entry.index):
+            raise not_authorised(f"no entitled key of {rebuild.party} signed its rebuild")
+        about = (self.the_release.id, release.source, release.product, release.version)
+        if (rebuild.release, rebuild.source, rebuild.product, rebuild.version) != about:
+            raise mismatch(f"the rebuild of {rebuild.party} is of another release or from another source")
         for item in rebuild.files:
             if (item.platform, item.name, item.shipped) == (file.platform, file.name, file.sha256):
-                if item.verdict == Verdict.IDENTICAL and item.rebuilt != file.built:
-                    raise Refused(Outcome.MISMATCH, f"{rebuild.party} calls two different digests identical")
+                if item.verdict == Verdict.IDENTICAL_MODULO_SIGNATURE and item.rebuilt != file.unsigned:
+                    raise mismatch(f"{rebuild.party} calls two different digests equal but for a signature")
                 return item.verdict
-        raise Refused(Outcome.MISMATCH, f"the rebuild of {rebuild.party} does not speak of this file")
+        raise mismatch(f"the rebuild of {rebuild.party} does not speak of this file")
+
+    def _counts(self, entry: _Entry[Rebuild], verdict: Verdict) -> bool:
+        """Whether a verdict is one that the gate asks for, from a party that had not changed sides since."""
+        rule, later = self.product.gate, self.chain.at(max(entry.index, self.the_release.index)).charter
+        independent = not stands_with(later, entry.says.party, self.vendor)
+        return independent and verdict in rule.accept and (entry.says.blind or not rule.blind)
+
+    def _in_status(self, entry: _Entry[Rebuild]) -> bool:
+        """Whether the status, if there is one, shows this very verdict; it must unless the verdict is younger."""
+        if self.the_status is None or self.row is None:
+            return True
+        shown = self.row.verdicts.get(entry.says.party, StandingVerdict()).statement
+        if shown != entry.id and entry.index < self.the_status.says.checkpoint.size:
+            raise mismatch(f"the status shows another verdict of {entry.says.party}")
+        return shown == entry.id
 
     def status(self) -> Claim:
-        row, status, logged = self._row(), self._status(), self.evidence.status
-        if row is None or logged is None:
-            raise Refused(Outcome.UNDECIDED, "the oversight parties have signed no status that speaks of this release")
-        judge = self.chain.at(status.checkpoint.size)
+        entry, row = self.the_status, self.row
+        if entry is None or row is None:
+            raise undecided("the oversight parties have signed no status that speaks of this release")
+        judge = self.chain.at(entry.says.checkpoint.size)
         rule = judge.charter.status
-        signers = self.chain.signers(envelope_of(logged), Use.STATUS, logged.index)
+        signers = self.chain.signers(entry.envelope, Use.STATUS, entry.index)
         by = tuple(party for party in rule.parties if party in signers)
         if len(by) < rule.quorum:
-            outcome = Outcome.UNDECIDED if by else Outcome.NOT_AUTHORISED
-            raise Refused(
-                outcome, f"the status has {len(by)} of the {rule.quorum} signatures that the charter asks for"
-            )
-        self._check_status_place(status, logged.index, judge.id)
+            text = f"the status has {len(by)} of the {rule.quorum} signatures that the charter asks for"
+            raise undecided(text) if by else not_authorised(text)
+        self._check_status_place(entry, judge.id)
         self._check_row(row)
-        self._check_age(status.time, rule.maximum_age)
+        self._check_age(entry.says.time, rule.maximum_age)
         return Claim(
-            claim="status",
-            outcome=Outcome.VERIFIED,
             text="this is the only release of that name, and no hold or negative verdict stands"
-            + "".join(f"; superseded: {h.reason}" for h in row.holds),
+            + "".join(f"; superseded: {hold.reason}" for hold in row.holds),
             by=by,
-            when=status.time,
-            recheck=f"glasshouse status check --ledger {judge.charter.ledger.url}",
-            limit="It holds as of its time; a hold placed since then shows in the next status.",
+            when=entry.says.time,
+            recheck=f"glasshouse status check --ledger {self.url}",
         )
 
-    def _check_status_place(self, status: Status, index: int, charter_id: str) -> None:
-        head = status.checkpoint
-        if head.origin != self.cosigned.checkpoint.origin or bytes.fromhex(head.root) != self.cut_roots[head.size]:
-            raise Refused(Outcome.NOT_AUTHORISED, "the status was made over another history of the ledger")
-        if index < head.size:
-            raise Refused(Outcome.NOT_AUTHORISED, "the status names a checkpoint newer than itself")
-        if status.charter != charter_id:
-            raise Refused(Outcome.NOT_AUTHORISED, "the status was made under a charter that the evidence does not show")
-        if self.evidence.release.index >= head.size:
-            raise Refused(Outcome.UNDECIDED, "the status is older than the release")
+    def _check_status_place(self, entry: _Entry[Status], charter_id: str) -> None:
+        head = entry.says.checkpoint
+        origin = self.chain.newest.charter.ledger.origin
+        if head.origin != origin or bytes.fromhex(head.root) != self.cut_roots[head.size]:
+            raise not_authorised("the status was made over another history of the ledger")
+        if entry.index < head.size:
+            raise not_authorised("the status names a checkpoint newer than itself")
+        if entry.says.charter != charter_id:
+            raise not_authorised("the status was made under a charter that the evidence does not show")
+        if self.the_release.index >= head.size:
+            raise undecided("the status is older than the release")
 
     def _check_row(self, row: StatusRow) -> None:
-        file = self.released
-        found = (row.release, row.index, row.sha256)
-        if found != (self.release_id, self.evidence.release.index, file.sha256):
-            raise Refused(Outcome.MISMATCH, "the status shows another release under this name and version")
+        if (row.release, row.index, row.sha256) != (
+            self.the_release.id,
+            self.the_release.index,
+            self.released.sha256,
+        ):
+            raise mismatch("the status shows another release under this name and version")
         if row.conflicts:
-            raise Refused(Outcome.MISMATCH, f"{len(row.conflicts)} other releases bear this name and version")
+            raise mismatch(f"{len(row.conflicts)} other releases bear this name and version")
         for hold in row.holds:
             if hold.action in (Action.HOLD, Action.WITHDRAW):
-                raise Refused(Outcome.MISMATCH, f"{hold.party} placed a {hold.action} on it: {hold.reason}")
-        differing = [party for party, v in row.verdicts.items() if v.verdict == Verdict.DIFFERS]
+                raise mismatch(f"{hold.party} placed a {hold.action} on it: {hold.reason}")
+        differing = [party for party, given in row.verdicts.items() if given.verdict == Verdict.DIFFERS]
         if differing:
-            raise Refused(Outcome.MISMATCH, f"the rebuild of {', '.join(differing)} differs")
-        failed = [f"{p}: {v.verdict}" for p, v in row.verdicts.items() if v.verdict in _UNDECIDED_VERDICTS]
+            raise mismatch(f"the rebuild of {', '.join(differing)} differs")
+        failed = [f"{p}: {given.verdict}" for p, given in row.verdicts.items() if given.verdict in _UNDECIDED_VERDICTS]
         if failed:
-            raise Refused(Outcome.UNDECIDED, "a rebuild came to no result: " + ", ".join(failed))
+            raise undecided("a rebuild came to no result: " + ", ".join(failed))
 
     def _check_age(self, time: int, maximum: int) -> None:
         if time > self.at:
-            raise Refused(Outcome.UNDECIDED, f"the status is dated {utc(time)}, after the time given ({utc(self.at)})")
+            raise undecided(f"the status is dated {utc(time)}, after the time given ({utc(self.at)})")
         if self.at - time > maximum:
-            raise Refused(Outcome.UNDECIDED, f"the status of {utc(time)} is older than the {maximum} s allowed")
+            raise undecided(f"the status of {utc(time)} is older than the {maximum} s allowed")
 
     def file(self) -> Claim:
         if self.digest != self.released.sha256:
-            known = ", ".join(f"{f.name} {f.sha256[:16]}…" for f in self.the_release.files)
-            raise Refused(Outcome.MISMATCH, f"the file in hand is {self.digest[:16]}…; released was {known}")
+            known = ", ".join(f"{f.name} {f.sha256[:16]}…" for f in self.the_release.says.files)
+            raise mismatch(f"the file in hand is {self.digest[:16]}…; released was {known}")
         return Claim(
-            claim="file",
-            outcome=Outcome.VERIFIED,
             text=f"the bytes in hand are {self.released.name} as released",
             by=("you",),
             when=self.at,
-            recheck=f"sha256sum {self.released.name}",
+            recheck=f"sha256sum {quote(self.released.name)}",
         )
 
     # What the steps share
 
     def _released(self) -> ReleasedFile:
-        for file in self.the_release.files:
+        for file in self.the_release.says.files:
             if (file.platform, file.name) == (self.evidence.platform, self.evidence.name):
                 return file
         raise FormatError("evidence.name", "is no file of the release")
 
-    def _status(self) -> Status:
-        if self.evidence.status is None:
-            raise Refused(Outcome.UNDECIDED, "the evidence holds no status")
-        return _typed(self.evidence.status, Status)
-
-    def _row(self) -> StatusRow | None:
+    @cached_property
+    def row(self) -> StatusRow | None:
         """The row of this file, proven in the status manifest; None without a status."""
-        if self.evidence.status is None:
+        if self.the_status is None:
             return None
-        rows = self._status().rows
+        rows = self.the_status.says.rows
         proof = RowProof.from_json(cast(JSON, self.evidence.row), "evidence.row")
         value = verify_row(ManifestRoot(root=bytes.fromhex(rows.root), size=rows.size), proof)
         row: StatusRow = decode(StatusRow, value, "evidence.row.row")
-        if row.key != status_key(self.the_release, self.released):
-            raise Refused(Outcome.MISMATCH, "the status row is of another file")
+        if row.key != status_key(self.the_release.says, self.released):
+            raise mismatch("the status row is of another file")
         return row
 
-    def _vendor_keys(self, logged: Logged, party: Identifier, use: Use) -> list[str]:
-        keys = self.chain.signers(envelope_of(logged), use, logged.index).get(self.vendor, [])
-        if party != self.vendor or not keys:
-            raise Refused(Outcome.NOT_AUTHORISED, f"no key of {self.vendor} that may sign a {use} signed it")
+    def _vendor_keys(self, entry: _Entry[Source] | _Entry[Release], use: Use) -> list[str]:
+        keys = self.chain.signers(entry.envelope, use, entry.index).get(self.vendor, [])
+        if entry.says.party != self.vendor or not keys:
+            raise not_authorised(f"no key of {self.vendor} that may sign a {use} signed it")
         return keys
 
     def _places(self, keys: list[str], allowed: tuple[str, ...], verb: str) -> str:
@@ -420,13 +404,15 @@ class _Gate:
         here = [place for place in places if place in allowed]
         if not here:
             where = f"in {', '.join(places)}" if places else f"with no key of {self.vendor} entitled to it"
-            raise Refused(
-                Outcome.NOT_AUTHORISED, f"it was {verb} {where}; the charter allows {', '.join(sorted(allowed))} only"
-            )
+            raise not_authorised(f"it was {verb} {where}; the charter allows {', '.join(sorted(allowed))} only")
         return ", ".join(here)
 
+    @property
+    def url(self) -> str:
+        return quote(self.chain.newest.charter.ledger.url)
+
     def _recheck(self, index: int) -> str:
-        return f"glasshouse ledger entry {index} --ledger {self.chain.newest.charter.ledger.url}"
+        return f"glasshouse ledger entry {index} --ledger {self.url}"
 
 
 _UNDECIDED_VERDICTS = (Verdict.BUILD_FAILED, Verdict.PACK_NOT_RECEIVED)
@@ -436,14 +422,3 @@ def provenance_parameters(statement: Statement) -> object:
     """The external parameters of a SLSA v1 provenance statement; None where it has none."""
     definition = statement.predicate.get("buildDefinition")
     return definition.get("externalParameters") if isinstance(definition, dict) else None
-
-
-def _id(logged: Logged) -> str:
-    return statement_id(envelope_of(logged).payload)
-
-
-def _typed(logged: Logged, kind: type[P]) -> P:
-    predicate = parse_statement(envelope_of(logged).payload).predicate
-    if not isinstance(predicate, kind):
-        raise FormatError(f"evidence.{kind.__name__.lower()}", "is another kind of statement")
-    return predicate

@@ -30,8 +30,8 @@ class State(StrEnum):
 class Claim:
     """One line of the answer: who checked what, when (Unix seconds), how to check it again, and what it cannot show."""
 
-    claim: str
-    outcome: Outcome
+    claim: str = ""
+    outcome: Outcome = Outcome.VERIFIED
     text: str
     by: tuple[str, ...] = ()
     when: int | None = None
@@ -64,6 +64,21 @@ class Refused(Exception):
     def __init__(self, outcome: Outcome, text: str) -> None:
         super().__init__(text)
         self.outcome, self.text = outcome, text
+
+
+def mismatch(text: str) -> Refused:
+    """The file or the content contradicts valid evidence."""
+    return Refused(Outcome.MISMATCH, text)
+
+
+def not_authorised(text: str) -> Refused:
+    """A signer, the charter or the ledger is not entitled to what the evidence shows it for."""
+    return Refused(Outcome.NOT_AUTHORISED, text)
+
+
+def undecided(text: str) -> Refused:
+    """There is not enough evidence yet, or it is too old."""
+    return Refused(Outcome.UNDECIDED, text)
 
 
 def utc(seconds: int) -> str:

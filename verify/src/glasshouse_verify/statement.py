@@ -100,13 +100,18 @@ class Pack:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The source of one product version. `epoch` is the commit time in Unix seconds, the only time a build may see."""
+    """The source of one product version. `epoch` is the commit time in Unix seconds, the only time a build may see.
+
+    `lock_file` is the environment lock at rest, `indexes` the signed package indexes it was resolved from: both blobs.
+    """
 
     party: Identifier
     product: Product
     version: Version
     manifest: Tree
     lock: Tree
+    lock_file: Digest
+    indexes: tuple[Digest, ...]
     recipe: Path
     epoch: int
     time: int
@@ -170,8 +175,10 @@ class RebuiltFile:
     rebuilt: Digest | None = None
 
     def __post_init__(self) -> None:
-        if self.verdict == Verdict.IDENTICAL and self.rebuilt is None:
-            raise FormatError("rebuild.files.rebuilt", "is missing beside the verdict identical")
+        if self.verdict == Verdict.IDENTICAL and self.rebuilt != self.shipped:
+            raise FormatError("rebuild.files.rebuilt", "must be the shipped digest beside the verdict identical")
+        if self.verdict == Verdict.IDENTICAL_MODULO_SIGNATURE and self.rebuilt is None:
+            raise FormatError("rebuild.files.rebuilt", "is missing beside the verdict identical-modulo-signature")
 
 
 @dataclass(frozen=True, kw_only=True)
