@@ -9,7 +9,7 @@ import re
 import sys
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from glasshouse_verify.errors import FormatError, VerifyError
 from glasshouse_verify.evidence import MAX_EVIDENCE, parse_evidence
@@ -34,7 +34,8 @@ def main(argv: list[str], now: int) -> int:
         return _fail(options.json, options.file, error.field, error.reason)
     except (VerifyError, OSError) as error:
         return _fail(options.json, options.file, None, str(error))
-    print(_as_json(options.file, digest, at, report) if options.json else _as_text(options.file, digest, at, report))
+    answer = _as_json if options.json else _as_text
+    _say(answer(options.file, digest, at, report), sys.stdout)
     return int(report.outcome)
 
 
@@ -89,8 +90,18 @@ def _fail(as_json: bool, file: str, field: str | None, reason: str) -> int:
         error = {"reason": reason} | ({"field": field} if field else {})
         print(json.dumps({"schema": SCHEMA, "file": file, "outcome": "unparseable", "exit": 1, "error": error}))
     else:
-        print(f"glasshouse verify: {field + ': ' if field else ''}{reason}", file=sys.stderr)
+        _say(_shown(f"glasshouse verify: {field + ': ' if field else ''}{reason}"), sys.stderr)
     return int(Outcome.UNPARSEABLE)
+
+
+def _say(text: str, stream: TextIO) -> None:
+    encoding = stream.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+
+
+def _shown(text: str) -> str:
+    """Text from the files with line breaks, terminal controls and changes of writing direction made visible."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _as_json(file: str, digest: str, at: int, report: Report) -> str:
@@ -104,7 +115,7 @@ def _as_json(file: str, digest: str, at: int, report: Report) -> str:
         "exit": int(report.outcome),
         "claims": claims,
     }
-    return json.dumps(answer, indent=2, ensure_ascii=False)
+    return json.dumps(answer, indent=2)
 
 
 def _claim_json(claim: Claim) -> dict[str, Any]:
@@ -121,10 +132,10 @@ def _claim_json(claim: Claim) -> dict[str, Any]:
 
 def _as_text(file: str, digest: str, at: int, report: Report) -> str:
     title = report.outcome.name.replace("_", " ")
-    lines = [f"{title}  {file}", f"  sha256 {digest}, judged at {utc(at)}", ""]
+    lines = [f"{title}  {_shown(file)}", f"  sha256 {digest}, judged at {utc(at)}", ""]
     for claim in report.claims:
-        lines.append(f"  {_MARKS[claim.state]} {claim.claim:<11}{claim.text}")
+        lines.append(f"  {_MARKS[claim.state]} {claim.claim:<11}{_shown(claim.text)}")
         who = ", ".join(claim.by) + (f", {utc(claim.when)}" if claim.when is not None else "")
-        lines += [f"      {label}: {value}" for label, value in (("by", who), ("recheck", claim.recheck)) if value]
+        lines += [f"      {label}: {_shown(text)}" for label, text in (("by", who), ("recheck", claim.recheck)) if text]
     limits = [f"  - {claim.limit}" for claim in report.claims if claim.limit]
     return "\n".join([*lines, *(["", "  What this does not show:", *limits] if limits else [])])
