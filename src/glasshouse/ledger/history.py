@@ -8,11 +8,11 @@ suffice.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from glasshouse_verify.charter import Chain, Charter, Role, verified_keyids
-from glasshouse_verify.codec import Digest, Identifier, encode
+from glasshouse_verify.charter import Chain, Charter, Role, entitled, verified_keyids
+from glasshouse_verify.codec import Digest, Identifier, Text, encode
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
 from glasshouse_verify.errors import QuorumError, VerifyError
 from glasshouse_verify.statement import (
@@ -27,7 +27,7 @@ from glasshouse_verify.statement import (
     Verdict,
     parse_statement,
 )
-from glasshouse_verify.status import StandingHold, StandingVerdict, StatusRow, status_key
+from glasshouse_verify.status import MAX_NAMED, MAX_REASON, StandingHold, StandingVerdict, StatusRow, status_key
 
 _WORST = list(Verdict)
 
@@ -71,6 +71,7 @@ class History:
         self.proposals: dict[str, Envelope] = {}
         self._votes: dict[tuple[str, str], str] = {}
         self._by_use: dict[Use, list[Record]] = {use: [] for use in Use}
+        self._about: dict[tuple[Use, str], list[Record]] = {}
 
     def feed(self, data: bytes) -> Record | None:
         """Judge the next entry; returns its record where it is the one that makes its statement stand."""
@@ -84,10 +85,14 @@ class History:
             return None
         identity = statement_id(envelope.payload)
         record = Record(index=index, id=identity, envelope=envelope, statement=statement, keyids=keyids)
+        if statement.use == Use.CHARTER:
+            self._take_votes(record)
         if identity in self.records or not self._stands(record):
             return None
         self.records[identity] = record
         self._by_use[statement.use].append(record)
+        if isinstance(statement.predicate, Rebuild | Hold):
+            self._about.setdefault((statement.use, statement.predicate.release), []).append(record)
         self.proposals.pop(identity, None)
         return record
 
@@ -116,9 +121,6 @@ class History:
         if record.id == self.pin_id:
             return True
         members = self.chain.newest.charter.members.parties
-        voters = [party for party in parties if party in members]
-        for party in voters:
-            self._vote(record, party)
         if charter.previous != self.chain.newest.id:
             if charter.version <= self.chain.newest.charter.version:
                 self._anomaly(record.index, "second-successor", (record.id,), f"another charter {charter.version}")
@@ -127,7 +129,7 @@ class History:
             self.chain.extend(record.envelope, record.index)
         except QuorumError as error:
             self.proposals[record.id] = record.envelope
-            if not voters:
+            if not set(parties) & set(members):
                 self._anomaly(record.index, "charter-without-quorum", (record.id,), str(error))
             return False
         except VerifyError as error:
@@ -135,13 +137,22 @@ class History:
             return False
         return True
 
-    def _vote(self, record: Record, party: str) -> None:
-        """Members vote for one successor of a charter; a second vote is kept as an anomaly (attack S6)."""
-        ballot = (party, record.predicate.previous or "")
-        first = self._votes.setdefault(ballot, record.id)
-        if first != record.id:
-            text = f"{party} signed two successors of one charter"
-            self._anomaly(record.index, "two-successors", (first, record.id), text)
+    def _take_votes(self, record: Record) -> None:
+        """Members vote for one successor of a charter; a second vote is kept as an anomaly (attack S6).
+
+        Every entry is looked at, also those that add a vote to a charter in force, and votes are judged by the charter
+        that the successor names, whether or not its members are still members.
+        """
+        before = next((link for link in self.chain.links if link.id == record.predicate.previous), None)
+        if before is None:
+            return
+        counted = self.chain.count(record.keyids, Use.CHARTER, record.index)
+        signed = entitled(before.charter, (kid for kids in counted.values() for kid in kids), Use.CHARTER)
+        for party in before.charter.members.parties:
+            first = self._votes.setdefault((party, before.id), record.id) if party in signed else record.id
+            if first != record.id:
+                text = f"{party} signed two successors of one charter"
+                self._anomaly(record.index, "two-successors", (first, record.id), text)
 
     def _anomaly(self, index: int, rule: str, about: tuple[str, ...], text: str) -> None:
         self.anomalies.append(Anomaly(index=index, rule=rule, about=about, text=text))
@@ -150,9 +161,10 @@ class History:
 
     def standing(self, use: Use) -> Iterator[Record]:
         """Records of one kind that still stand under the newest charter's stop indexes, by index."""
-        for record in self._by_use[use]:
-            if use == Use.CHARTER or self._still_signed(record):
-                yield record
+        return self._still_standing(self._by_use[use])
+
+    def _still_standing(self, records: list[Record]) -> Iterator[Record]:
+        return (record for record in records if record.statement.use == Use.CHARTER or self._still_signed(record))
 
     def _still_signed(self, record: Record) -> bool:
         parties = self.chain.count(record.keyids, record.statement.use, record.index)
@@ -162,26 +174,34 @@ class History:
         return record.statement.use == Use.PROVENANCE or record.predicate.party in parties
 
     def released(self) -> Iterator[tuple[Record, ReleasedFile, list[str]]]:
-        """Each released file once: its lowest valid release, and the ids of other releases under the same key."""
-        first: dict[str, tuple[Record, ReleasedFile]] = {}
-        others: dict[str, list[str]] = {}
+        """Each released file once, by its lowest valid release, and the ids of all other releases of that version.
+
+        A version is released by one statement: a second one is another artifact under the same name, however it names
+        its files.
+        """
+        files: dict[str, tuple[Record, ReleasedFile]] = {}
+        versions: dict[tuple[str, str], list[str]] = {}
         for record in self.standing(Use.RELEASE):
             release: Release = record.predicate
             if release.party != release.product.split("/")[0]:
                 continue
+            versions.setdefault((release.product, release.version), []).append(record.id)
             for file in release.files:
-                key = status_key(release, file)
-                if first.setdefault(key, (record, file))[0].id != record.id:
-                    others.setdefault(key, []).append(record.id)
-        for key in sorted(first):
-            yield *first[key], others.get(key, [])
+                files.setdefault(status_key(release, file), (record, file))
+        for _, (record, file) in sorted(files.items()):
+            version = (record.predicate.product, record.predicate.version)
+            yield record, file, [other for other in versions[version] if other != record.id]
 
     def verdicts(self, release: Record) -> dict[Identifier, list[Record]]:
-        """Party → its standing rebuild statements on a release: those that it has not replaced by a later one."""
+        """Party → its standing rebuild statements on a release: those that it has not replaced by a later one.
+
+        A rebuild that names another source or version than the release does is no verdict on it.
+        """
         found: dict[Identifier, list[Record]] = {}
-        for record in self.standing(Use.REBUILD):
+        asked: Release = release.predicate
+        for record in self._still_standing(self._about.get((Use.REBUILD, release.id), [])):
             rebuild: Rebuild = record.predicate
-            if rebuild.release != release.id:
+            if (rebuild.source, rebuild.product, rebuild.version) != (asked.source, asked.product, asked.version):
                 continue
             mine = found.setdefault(rebuild.party, [])
             mine[:] = [earlier for earlier in mine if earlier.id != rebuild.replaces]
@@ -192,9 +212,9 @@ class History:
         """What stands against a release, placed by a party entitled to it and not lifted by the same party."""
         vendor = Identifier(release.predicate.product.split("/")[0])
         found: dict[str, StandingHold] = {}
-        for record in self.standing(Use.HOLD):
+        for record in self._still_standing(self._about.get((Use.HOLD, release.id), [])):
             hold: Hold = record.predicate
-            if hold.release != release.id or not self._may_hold(hold, record.index, vendor):
+            if not self._may_hold(hold, record.index, vendor):
                 continue
             if hold.action == Action.LIFT:
                 if hold.lifts in found and found[hold.lifts].party == hold.party:
@@ -228,10 +248,16 @@ class History:
                 index=record.index,
                 sha256=file.sha256,
                 verdicts={party: _standing_verdict(given.get(party, []), file) for party in rebuilders},
-                holds=tuple(self.holds(record)),
-                conflicts=tuple(Digest(other) for other in others),
+                holds=tuple(_shortened(self.holds(record))),
+                conflicts=tuple(Digest(other) for other in others[:MAX_NAMED]),
             )
             yield encode(row)
+
+
+def _shortened(holds: list[StandingHold]) -> Iterator[StandingHold]:
+    """As many holds as fit into a row, those that stop an installation first."""
+    for hold in sorted(holds, key=lambda hold: hold.action == Action.SUPERSEDE)[:MAX_NAMED]:
+        yield replace(hold, reason=Text(hold.reason[:MAX_REASON]))
 
 
 def _standing_verdict(records: list[Record], file: ReleasedFile) -> StandingVerdict:

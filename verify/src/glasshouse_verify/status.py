@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.statement import Action, Release, ReleasedFile, Verdict
 
+# One party must not be able to make a row, and with it every status, too long to be written.
+MAX_NAMED = 16
+MAX_REASON = 200
+
 
 @dataclass(frozen=True, kw_only=True)
 class StandingVerdict:
@@ -33,9 +37,10 @@ class StandingHold:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusRow:
-    """One released file as the status manifest shows it; `conflicts` are other releases of the same key.
+    """One released file as the status manifest shows it; `conflicts` are other releases of the same version.
 
-    `key` is vendor/product/version/platform/file. `release` stands at `index`, its lowest valid entry.
+    `key` is vendor/product/version/platform/file. `release` stands at `index`, its lowest valid entry. Holds and
+    conflicts beyond the first MAX_NAMED are left out, and so is what a reason has beyond MAX_REASON characters.
     """
 
     key: str
