@@ -1,19 +1,20 @@
 """Assembling evidence from a ledger. Nothing here is trusted: the gate checks all of it again, offline."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from glasshouse_verify.charter import Chain, Charter, make_patch, vouchers
 from glasshouse_verify.checkpoint import parse_checkpoint
-from glasshouse_verify.codec import Digest, FileName, Identifier, Json, encode
+from glasshouse_verify.codec import Digest, FileName, Identifier, Json, decode, encode
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
 from glasshouse_verify.encoding import encode_base64, parse_json
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.evidence import SCHEMA, Amendment, Attested, Evidence, Logged, members_of
 from glasshouse_verify.manifest import ManifestTree, RowProof, parse_rows
-from glasshouse_verify.note import parse_note
+from glasshouse_verify.note import format_note, parse_note
 from glasshouse_verify.statement import Rebuild, Release, ReleasedFile, Source, Statement, Status, parse_statement
-from glasshouse_verify.status import status_key
+from glasshouse_verify.status import StatusRow, status_key
 from glasshouse_verify.tlog import multiproof
 
 from glasshouse.ledger.errors import NotThere
@@ -69,15 +70,13 @@ def assemble(source: LedgerSource, pin: bytes, digest: str, name: str | None = N
     Raises NotThere where the ledger has no such file; what oversight has not said yet is left out.
     """
     checkpoint = source.checkpoint()
-    head = parse_checkpoint(parse_note(checkpoint).text)
-    find = _Finder(source, head.size)
+    find = _Finder(source, parse_checkpoint(parse_note(checkpoint).text).size, pin)
     release, file = _find_release(find, digest, name)
-    chain, amendments = _amendments(find, pin)
-    status, row = _status(find, source, chain, release, file)
-    rebuilds = [found for found in find.naming(release.id, Rebuild) if found.predicate.release == release.id]
+    status, row = _status(find, release, file)
+    rebuilds = _rebuilds(find, release, status, row)
     logged = [find.by_id(release.predicate.source, Source), release, *rebuilds]
-    indexes = [found.index for found in (*logged, *amendments)]
-    handovers = _handovers(chain, source)
+    indexes = [found.index for found in (*logged, *find.amendments)]
+    handovers = list(_handovers(find.chain, source))
     cuts = {parse_checkpoint(parse_note(note).text).size for note in handovers}
     if status is not None:
         indexes.append(status.index)
@@ -88,78 +87,98 @@ def assemble(source: LedgerSource, pin: bytes, digest: str, name: str | None = N
         pin=Digest(statement_id(pin)),
         platform=Identifier(file.platform),
         name=FileName(file.name),
-        checkpoint=checkpoint.decode(),
-        amendments=tuple(_deltas(chain, amendments)),
+        checkpoint=_bare(checkpoint, find.chain.newest.charter).decode(),
+        amendments=tuple(_deltas(find.chain, find.amendments)),
         handovers=tuple(note.decode() for note in handovers),
         source=logged[0].logged(),
         release=release.logged(),
         provenance=Attested(statement=_inline(provenance), signatures=members_of(provenance)),
         rebuilds=tuple(found.logged() for found in rebuilds),
-        hashes=encode_base64(b"".join(multiproof(indexes, cuts, head.size, source.read))),
+        hashes=encode_base64(b"".join(multiproof(indexes, cuts, find.size, source.read))),
         status=None if status is None else status.logged(),
         row=None if row is None else Json(row.to_json()),
     )
 
 
 class _Finder:
-    """Finds statements by digest among the first `size` entries."""
+    """Finds statements by digest among the first `size` entries, and judges which of them stand."""
 
-    def __init__(self, source: LedgerSource, size: int) -> None:
-        self._source, self._size = source, size
+    def __init__(self, source: LedgerSource, size: int, pin: bytes) -> None:
+        self.source, self.size, self.chain = source, size, Chain(pin)
+        self.amendments: list[_Found] = []
+        while (found := self._extend()) is not None:
+            self.amendments.append(found)
 
-    def naming(self, digest: str, kind: type[Any]) -> list[_Found]:
-        """Statements of a kind that name a digest, each at its lowest entry."""
-        found: dict[str, _Found] = {}
-        for entry in self.entries_naming(digest, kind):
-            found.setdefault(entry.id, entry)
-        return list(found.values())
+    def _extend(self) -> _Found | None:
+        """Add the lowest entry that amends the newest charter."""
+        for found in self._entries(self.chain.newest.id, Charter):
+            try:
+                self.chain.extend(found.envelope, found.index)
+            except VerifyError:
+                continue
+            return found
+        return None
 
-    def entries_naming(self, digest: str, kind: type[Any]) -> Iterable[_Found]:
-        """Every entry of a kind that names a digest: votes may make a statement stand later than its first entry.
-
-        Entries that do not parse are passed over; anybody may have logged them.
-        """
-        for index in self._source.lookup(digest):
-            if index < self._size:
+    def _entries(self, digest: str, kind: type[Any]) -> Iterable[_Found]:
+        """Every entry of a kind that names a digest; what does not parse, anybody may have logged."""
+        for index in self.source.lookup(digest):
+            if index < self.size:
                 try:
-                    entry = _Found(index, self._source.entry(index))
+                    entry = _Found(index, self.source.entry(index))
                 except VerifyError:
                     continue
                 if isinstance(entry.predicate, kind):
                     yield entry
 
+    def standing(self, digest: str, kind: type[Any]) -> list[_Found]:
+        """Statements of a kind that name a digest, each at its lowest entry whose signatures alone make it stand."""
+        found: dict[str, _Found] = {}
+        for entry in self._entries(digest, kind):
+            if entry.id not in found and self._stands(entry):
+                found[entry.id] = entry
+        return list(found.values())
+
+    def _stands(self, entry: _Found) -> bool:
+        try:
+            parties = self.chain.signers(entry.envelope, entry.statement.use, entry.index)
+        except VerifyError:
+            return False
+        if isinstance(entry.predicate, Status):
+            rule = self.chain.at(entry.predicate.checkpoint.size).charter.status
+            return sum(1 for party in rule.parties if party in parties) >= rule.quorum
+        return entry.predicate.party in parties
+
     def by_id(self, identity: str, kind: type[Any]) -> _Found:
         """The statement with this id."""
-        for found in self.naming(identity, kind):
+        for found in self.standing(identity, kind):
             if found.id == identity:
                 return found
         raise NotThere(f"the ledger has no {kind.__name__.lower()} {identity[:16]}…")
 
 
 def _find_release(find: _Finder, digest: str, name: str | None) -> tuple[_Found, ReleasedFile]:
-    for found in find.naming(digest, Release):
+    for found in find.standing(digest, Release):
         for file in found.predicate.files:
             if file.sha256 == digest and name in (None, file.name):
                 return found, file
     raise NotThere(f"the ledger has no release of a file with SHA-256 {digest}")
 
 
-def _amendments(find: _Finder, pin: bytes) -> tuple[Chain, list[_Found]]:
-    chain, links = Chain(pin), []
-    extended = True
-    while extended:
-        extended = False
-        for found in find.entries_naming(chain.newest.id, Charter):
-            if found.predicate.previous != chain.newest.id:
-                continue
-            try:
-                chain.extend(found.envelope, found.index)
-            except VerifyError:
-                continue
-            links.append(found)
-            extended = True
-            break
-    return chain, links
+def _rebuilds(find: _Finder, release: _Found, status: _Found | None, row: RowProof | None) -> list[_Found]:
+    """The verdicts that the status shows, and the younger ones; without a status, all that nobody has replaced."""
+    product = find.chain.at(release.index).charter.products.get(release.predicate.product)
+    entitled = product.gate.rebuilders if product else ()
+    found = [
+        item
+        for item in find.standing(release.id, Rebuild)
+        if item.predicate.release == release.id and item.predicate.party in entitled
+    ]
+    if status is None or row is None:
+        replaced = {(item.predicate.party, item.predicate.replaces) for item in found}
+        return [item for item in found if (item.predicate.party, item.id) not in replaced]
+    verdicts = decode(StatusRow, row.row, "row").verdicts
+    shown = {verdict.statement for verdict in verdicts.values()}
+    return [item for item in found if item.id in shown or item.index >= status.predicate.checkpoint.size]
 
 
 def _deltas(chain: Chain, amendments: list[_Found]) -> Iterable[Amendment]:
@@ -168,29 +187,28 @@ def _deltas(chain: Chain, amendments: list[_Found]) -> Iterable[Amendment]:
         yield Amendment(delta=Json(delta), signatures=members_of(found.envelope), index=found.index)
 
 
-def _status(
-    find: _Finder, source: LedgerSource, chain: Chain, release: _Found, file: ReleasedFile
-) -> tuple[_Found, RowProof] | tuple[None, None]:
+def _status(find: _Finder, release: _Found, file: ReleasedFile) -> tuple[_Found, RowProof] | tuple[None, None]:
     """The newest status that has its quorum, and this file's row in it."""
-    for link in reversed(chain.links):
-        for found in sorted(find.entries_naming(link.id, Status), key=lambda item: -item.index):
-            rule = chain.at(found.predicate.checkpoint.size).charter.status
-            signed = {s.keyid for s in found.envelope.signatures}
-            parties = [p for p in rule.parties if signed & set(link.charter.parties[p].keys)]
-            if len(parties) < rule.quorum:
-                continue
-            tree = ManifestTree(parse_rows(source.blob(found.predicate.blob)))
+    for link in reversed(find.chain.links):
+        for found in sorted(find.standing(link.id, Status), key=lambda item: -item.index):
+            tree = ManifestTree(parse_rows(find.source.blob(found.predicate.blob)))
             row = tree.prove(status_key(release.predicate, file))
             return (found, row) if isinstance(row, RowProof) else (None, None)
     return None, None
 
 
-def _handovers(chain: Chain, source: LedgerSource) -> list[bytes]:
+def _handovers(chain: Chain, source: LedgerSource) -> Iterable[bytes]:
     """A checkpoint under the older policy for each amendment that changes who vouches for the ledger."""
-    pairs = zip(chain.links, chain.links[1:], strict=False)
-    return [
-        source.handover(new.charter.version) for old, new in pairs if vouchers(old.charter) != vouchers(new.charter)
-    ]
+    for old, new in zip(chain.links, chain.links[1:], strict=False):
+        if vouchers(old.charter) != vouchers(new.charter):
+            yield _bare(source.handover(new.charter.version), old.charter)
+
+
+def _bare(data: bytes, charter: Charter) -> bytes:
+    """A checkpoint without the signatures of those whom the charter does not name: nobody who reads it knows them."""
+    note = parse_note(data)
+    known = {(key.name, key.key_id) for key in (*charter.policy.logs, *charter.policy.witnesses.values())}
+    return format_note(replace(note, signatures=tuple(s for s in note.signatures if (s.name, s.key_id) in known)))
 
 
 def _inline(envelope: Envelope) -> Json:
