@@ -199,6 +199,8 @@ class World:
             "version": version,
             "manifest": Tree(root=digest(b"tree" + version.encode()), size=42),
             "lock": Tree(root=digest(b"lock"), size=7),
+            "lock_file": digest(b"lock file"),
+            "indexes": (digest(b"InRelease"),),
             "recipe": "glasshouse/recipe.toml",
             "epoch": NOW - 5 * DAY,
             "time": NOW - DAY,

@@ -36,7 +36,7 @@ KEY_USES: dict[str, tuple[Use, ...]] = {
     "member": (Use.CHARTER,),
     "conveyor": (Use.PROVENANCE,),
     "release": (Use.SOURCE, Use.RELEASE, Use.HOLD),
-    "rebuild": (Use.REBUILD,),
+    "rebuild": (Use.REBUILD, Use.PROVENANCE),
     "audit": (Use.STATUS, Use.HOLD, Use.FINDING),
     "log": (),
     "witness": (),
@@ -113,6 +113,12 @@ class DatabaseSettings(Settings):
     dsn: str | None = None
 
 
+class ObjectSettings(Settings):
+    """Where tiles and blobs are kept: an object store's URL (s3://…), or none for the node's own directory."""
+
+    url: str | None = None
+
+
 class MirrorSettings(Settings):
     """Where packages come from, as transport only. Default: what the host's own apt uses."""
 
@@ -136,6 +142,7 @@ class NodeSettings(Settings):
     rebuilder: RebuilderSettings | None = None
     auditor: AuditorSettings | None = None
     database: DatabaseSettings = DatabaseSettings()
+    objects: ObjectSettings = ObjectSettings()
     mirrors: MirrorSettings = MirrorSettings()
 
     @property

@@ -1,0 +1,171 @@
+"""`glasshouse charter`: draft the first charter, vote, pin, amend, read."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from glasshouse_verify.charter import Chain, verified_keyids
+from glasshouse_verify.codec import encode
+from glasshouse_verify.dsse import format_envelope, parse_envelope, statement_id
+from glasshouse_verify.errors import QuorumError
+from glasshouse_verify.report import utc
+from glasshouse_verify.statement import Use, parse_statement
+
+from glasshouse.cli.wiring import (
+    JsonOption,
+    LedgerOption,
+    NodeOption,
+    PinOption,
+    emit,
+    follow_pin,
+    open_session,
+    read_pin,
+)
+from glasshouse.parties.card import CARD_FILE, parse_card
+from glasshouse.parties.drafting import draft_amendment, draft_first, parse_terms, party_of
+from glasshouse.parties.errors import SettingsError
+from glasshouse.parties.node import open_node
+from glasshouse.parties.signer import add_signature, sign_statement
+from glasshouse.storage import files
+
+app = typer.Typer(no_args_is_help=True, help="Draft, vote on, amend and read the charter.")
+NAME = "member"
+
+
+@app.command()
+def draft(
+    terms: Annotated[Path, typer.Argument(help="the terms (TOML)", exists=True, dir_okay=False)],
+    cards: Annotated[list[Path], typer.Argument(help="the parties' card.json files", exists=True)],
+    out: Annotated[Path, typer.Option("--out", help="where to write the draft")] = Path("charter-draft.json"),
+) -> None:
+    """Make the first charter from the parties' cards and the terms they agreed on; nobody has signed it yet."""
+    payload = draft_first(parse_terms(terms.read_text()), [parse_card(c.read_bytes()) for c in cards], int(time.time()))
+    files.write(out, payload)
+    typer.echo(f"Wrote {out}: charter {statement_id(payload)}")
+
+
+@app.command()
+def sign(
+    document: Annotated[Path, typer.Argument(help="the draft, or the envelope with the signatures so far")],
+    node: NodeOption = Path(),
+    out: Annotated[Path, typer.Option("--out", help="the envelope to write")] = Path("charter-signed.json"),
+) -> None:
+    """Add this member's signature to a draft; members pass the envelope on until it has its quorum."""
+    data = document.read_bytes().rstrip(b"\n")
+    signer = open_node(node).signer(NAME)
+    if data.startswith(b'{"payload":'):
+        envelope = add_signature(parse_envelope(data), signer)
+    else:
+        parse_statement(data)
+        envelope = sign_statement(data, signer)
+    files.write(out, format_envelope(envelope))
+    typer.echo(f"Wrote {out}: {len(envelope.signatures)} signatures")
+
+
+@app.command()
+def pin(
+    document: Annotated[Path, typer.Argument(help="the signed first charter")],
+    out: Annotated[Path, typer.Option("--out", help="the pin to write")] = Path("charter.json"),
+) -> None:
+    """Check that a first charter carries its members' quorum and write it as the pin that customers keep."""
+    envelope = parse_envelope(document.read_bytes())
+    charter = Chain(envelope.payload).newest.charter
+    voters = {charter.owners[kid] for kid in verified_keyids(charter, envelope)} & set(charter.members.parties)
+    if len(voters) < charter.members.quorum:
+        raise QuorumError(f"the charter has {len(voters)} of the {charter.members.quorum} member votes it needs")
+    files.write(out, envelope.payload)
+    typer.echo(f"Wrote {out}: charter {statement_id(envelope.payload)}, signed by {', '.join(sorted(voters))}")
+
+
+@app.command()
+def amend(
+    patch: Annotated[Path, typer.Argument(help="a JSON merge patch (RFC 7396) of the charter", exists=True)],
+    node: NodeOption = Path(),
+) -> None:
+    """Propose the next version to the ledger: the newest charter with a merge patch, under this member's vote."""
+    try:
+        change = json.loads(patch.read_text())
+    except ValueError as error:
+        raise SettingsError(str(patch), f"is not JSON: {error}", "Mend the line named.") from error
+    with open_session(node) as session:
+        newest = session.follow().chain.newest
+        payload = draft_amendment(newest, change, session.node.settings.party, int(time.time()))
+        index = session.post(sign_statement(payload, session.node.signer(NAME)))
+    typer.echo(f"Proposed charter {newest.charter.version + 1} at entry {index}: {statement_id(payload)}")
+
+
+@app.command()
+def join(
+    cards: Annotated[
+        list[Path], typer.Argument(help="card.json of each party that joins or has new keys", exists=True)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="the merge patch to write")] = Path("patch.json"),
+) -> None:
+    """Write the merge patch that adds parties, or new keys of known ones, to the charter; then: charter amend."""
+    joining = [parse_card(path.read_bytes()) for path in cards]
+    sites = {c.site.id: {"name": c.site.name, "jurisdiction": c.site.jurisdiction} for c in joining}
+    change = {"parties": {c.party: party_of(c) for c in joining}, "sites": sites}
+    files.write(out, json.dumps(change, indent=2).encode())
+    typer.echo(f"Wrote {out}; propose it with: glasshouse charter amend {out}")
+
+
+@app.command()
+def vote(
+    identity: Annotated[str, typer.Argument(help="the id of the proposed charter")],
+    node: NodeOption = Path(),
+) -> None:
+    """Add this member's vote to a proposal in the ledger; with the last vote needed it comes into force."""
+    with open_session(node) as session:
+        history = session.follow()
+        envelope = history.proposals.get(identity)
+        if envelope is None or parse_statement(envelope.payload).use != Use.CHARTER:
+            raise SettingsError(
+                "id", f"no charter {identity[:16]}… is open for votes", "See: glasshouse charter history."
+            )
+        before = history.chain.newest.charter.version
+        index = session.post(add_signature(envelope, session.node.signer(NAME)))
+        after = session.follow().chain.newest.charter.version
+    state = f"charter {after} is in force" if after > before else "the quorum is not reached yet"
+    typer.echo(f"Voted at entry {index}; {state}")
+
+
+@app.command()
+def history(
+    ledger: LedgerOption,
+    pin_file: PinOption = Path("charter.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a ledger from the pin and list every charter version, what is open for votes, and when each counted."""
+    found = follow_pin(ledger, read_pin(pin_file))
+    links = [
+        {
+            "version": link.charter.version,
+            "id": link.id,
+            "entry": max(link.index, 0),
+            "time": utc(link.charter.time),
+            "proposed_by": link.charter.party,
+            "members": list(link.charter.members.parties),
+        }
+        for link in found.chain.links
+    ]
+    open_votes = [i for i, e in found.proposals.items() if parse_statement(e.payload).use == Use.CHARTER]
+    lines = [f"{x['version']:>3}  {x['time']}  entry {x['entry']:<6} {x['id']}" for x in links]
+    lines += [f"     open for votes: {identity}" for identity in open_votes]
+    document = {"schema": "glasshouse.charter-history/v1", "charters": links, "open": open_votes}
+    emit(document, "\n".join(lines), as_json=as_json)
+
+
+@app.command()
+def show(
+    pin_file: Annotated[Path, typer.Argument(help="a charter: the pin, or an envelope")] = Path("charter.json"),
+    card: Annotated[bool, typer.Option("--card", help="show this node's card instead")] = False,
+) -> None:
+    """Print a charter, indented for people."""
+    if card:
+        typer.echo((pin_file / CARD_FILE if pin_file.is_dir() else Path(CARD_FILE)).read_text())
+        return
+    data = pin_file.read_bytes().rstrip(b"\n")
+    payload = parse_envelope(data).payload if data.startswith(b'{"payload":') else data
+    typer.echo(json.dumps(encode(Chain(payload).newest.charter), indent=2, ensure_ascii=False))

@@ -1,0 +1,142 @@
+"""`glasshouse conveyor` and `glasshouse release`: lock an environment, build in the sandbox, release."""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from glasshouse.cli.wiring import JsonOption, NodeOption, emit, open_session
+from glasshouse.conveyor.build import build as run_build
+from glasshouse.conveyor.lock import parse_lock
+from glasshouse.conveyor.origin import default_origins, fetch, resolve
+from glasshouse.conveyor.recipe import parse_recipe
+from glasshouse.conveyor.release import Order, Press, ReleaseRun
+from glasshouse.conveyor.rootfs import make_root
+from glasshouse.conveyor.sandbox import probe
+from glasshouse.conveyor.source import fetch_source
+from glasshouse.conveyor.store import Store, http_client
+from glasshouse.parties.node import Node
+from glasshouse.storage import files
+
+app = typer.Typer(no_args_is_help=True, help="Lock an environment, build in the sandbox, release.")
+RecipeArgument = Annotated[Path, typer.Argument(help="the recipe's directory", exists=True, file_okay=False)]
+LockOption = Annotated[Path, typer.Option("--lock", help="the environment lock", dir_okay=False)]
+CacheOption = Annotated[Path, typer.Option("--cache", help="where downloads and unpacked roots are kept")]
+DEFAULT_CACHE = Path("~/.cache/glasshouse").expanduser()
+LOCK_FILE = Path("lock.jsonl")
+
+
+@app.command()
+def lock(
+    recipe: RecipeArgument, out: LockOption = LOCK_FILE, cache: CacheOption = DEFAULT_CACHE, as_json: JsonOption = False
+) -> None:
+    """Lock a recipe's environment: every package and wheel by digest, with the signed indexes that vouch for them."""
+    parsed = parse_recipe((recipe / "recipe.toml").read_bytes())
+    with http_client() as client, progress() as report:
+        made = resolve(parsed, Store(cache / "downloads"), default_origins(client), report)
+    files.write(out, made.data)
+    document = {
+        "schema": "glasshouse.lock-summary/v1",
+        "lock": str(out),
+        "root": made.root.root.hex(),
+        "rows": made.root.size,
+        "packages": len(made.debs),
+        "wheels": len(made.wheels),
+    }
+    emit(
+        document,
+        f"Wrote {out}: {len(made.debs)} packages, {len(made.wheels)} wheels, root {document['root']}",
+        as_json=as_json,
+    )
+
+
+@app.command()
+def build(
+    recipe: RecipeArgument,
+    out: Annotated[Path, typer.Option("--out", help="a new directory for the output files")],
+    locked: LockOption = LOCK_FILE,
+    cache: CacheOption = DEFAULT_CACHE,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a recipe in the sandbox, for oneself: nothing is signed and nothing is logged."""
+    probe()
+    parsed, parsed_lock = parse_recipe((recipe / "recipe.toml").read_bytes()), parse_lock(locked.read_bytes())
+    store = Store(cache / "downloads")
+    with tempfile.TemporaryDirectory() as scratch, http_client() as client:
+        origins = default_origins(client)
+        source = fetch_source(parsed, recipe, parsed_lock, Path(scratch) / "source", store, origins)
+        with progress() as report:
+            fetch(parsed_lock, store, origins, report)
+            root = make_root(parsed_lock, store, cache / "roots", report)
+        result = run_build(source.tree, parsed, root, source.epoch, out)
+    outputs = [{"name": o.name, "sha256": o.sha256, "size": o.size} for o in result.outputs]
+    document = {"schema": "glasshouse.build/v1", "outputs": outputs, "seconds": result.finished - result.started}
+    emit(document, "\n".join(f"{o.sha256}  {out / o.name}" for o in result.outputs), as_json=as_json)
+
+
+def release(
+    recipe: RecipeArgument,
+    version: Annotated[str, typer.Option("--version", help="the version to release")],
+    locked: LockOption = LOCK_FILE,
+    channel: Annotated[str, typer.Option("--channel", help="the channel to offer it on")] = "stable",
+    node: NodeOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch the source, seal its pack, build, sign in processes of their own, log and publish. Resumes where it was."""
+    console = Console(stderr=True)
+    with open_session(node) as session, open_press(session.node) as press:
+        session.follow()
+        order = Order(
+            recipe=recipe,
+            version=version,
+            channel=channel,
+            lock=locked.read_bytes(),
+            now=int(time.time()),
+        )
+        directory = (
+            session.node.data / "releases" / parse_recipe((recipe / "recipe.toml").read_bytes()).product / version
+        )
+        run = ReleaseRun(directory, session.history.chain.newest.charter, order, press, say=console.log)
+        indexes = [session.post(publication.envelope, publication.blobs) for publication in run.run()]
+    document = {
+        "schema": "glasshouse.release/v1",
+        "product": run.product,
+        "version": version,
+        "entries": indexes,
+        "files": [str(path) for path in run.outputs],
+    }
+    text = f"Released {run.product} {version}: source at entry {indexes[0]}, release at entry {indexes[1]}"
+    emit(document, "\n".join([text, *(f"  {path}" for path in run.outputs)]), as_json=as_json)
+
+
+@contextlib.contextmanager
+def open_press(node: Node) -> Iterator[Press]:
+    """The conveyor of a node: its caches, and its keys in processes of their own."""
+    with http_client() as client, node.agent("conveyor") as conveyor, node.agent("release") as releaser:
+        yield Press(
+            vendor=node.settings.party,
+            store=Store(node.cache / "downloads"),
+            origins=default_origins(client),
+            roots=node.cache / "roots",
+            conveyor=conveyor,
+            releaser=releaser,
+        )
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on standard error for downloads and unpacking."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield report

@@ -1,0 +1,201 @@
+"""The honest story: nodes, charter, ledger, release, rebuilds, status, and the customer's check. Chapter by chapter."""
+
+import shutil
+import tomllib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glasshouse.cli.demo.stage import (
+    CAST,
+    REBUILDER,
+    SUPERVISOR,
+    VENDOR,
+    WITNESSES,
+    Stage,
+    answers,
+    free_ports,
+    load,
+    terms,
+)
+
+REBUILD_SECONDS = 900.0
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ware:
+    """A product of the demo: its recipe directory and the version that is released."""
+
+    recipe: Path
+    version: str
+
+    @property
+    def _document(self) -> dict[str, Any]:
+        return tomllib.loads((self.recipe / "recipe.toml").read_text())
+
+    @property
+    def product(self) -> str:
+        """vendor/product."""
+        return f"{VENDOR}/{self._document['product']}"
+
+    @property
+    def platform(self) -> str:
+        """The platform that its files are for."""
+        return str(self._document["platform"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """One line of what was proven: the claim, by whom, and the command that shows it again."""
+
+    claim: str
+    by: str
+    how: str
+
+
+class Story:
+    """The chapters, in order; each leaves the stage ready for the next."""
+
+    def __init__(self, stage: Stage, wares: list[Ware], say: Callable[[str], None]) -> None:
+        self.stage, self.wares, self.say = stage, wares, say
+        self.proven: list[Proof] = []
+
+    def found(self) -> None:
+        """Every party makes its node and keys; the members sign the first charter; the ledger starts."""
+        stage = self.stage
+        self.say("every party makes its own node and keys")
+        stage.clear()
+        ports = iter(free_ports(len(CAST)))
+        for cast in CAST:
+            listen = ("--listen", f"127.0.0.1:{next(ports)}") if cast.listens else ()
+            roles = [word for role in cast.roles for word in ("--role", role)]
+            cache = stage.root / "cache" / cast.party
+            identity = ("--party", cast.party, "--name", cast.name, "--site", cast.site, "--cache", str(cache))
+            stage.run("init", str(stage.node(cast.party)), *identity, *roles, *listen, *cast.extra)
+        self.say("the members sign the first charter")
+        text = "\n".join(terms({ware.product: ware.platform for ware in self.wares}))
+        (stage.root / "scratch" / "terms.toml").write_text(text + "\n")
+        self._sign_charter()
+        self._start()
+
+    def _sign_charter(self) -> None:
+        stage, scratch = self.stage, self.stage.root / "scratch"
+        cards = [stage.node(cast.party) / "card.json" for cast in CAST]
+        draft, signed = scratch / "draft.json", scratch / "signed.json"
+        stage.run("charter", "draft", scratch / "terms.toml", *cards, "--out", draft)
+        stage.run("charter", "sign", draft, "--node", stage.node(VENDOR), "--out", signed)
+        stage.run("charter", "sign", signed, "--node", stage.node(SUPERVISOR), "--out", signed)
+        stage.run("charter", "pin", signed, "--out", stage.pin)
+        for cast in CAST:
+            shutil.copy(stage.pin, stage.node(cast.party) / "charter.json")
+        stage.run("ledger", "create", signed, "--node", stage.node(VENDOR))
+
+    def _start(self) -> None:
+        stage = self.stage
+        self.say("witnesses, ledger, rebuilders and auditors start, each in a process of its own")
+        for witness in WITNESSES:
+            stage.start(witness, "serve")
+        stage.start(VENDOR, "serve")
+        stage.wait("the ledger's first checkpoint", self._published, START_SECONDS)
+        for party in (SUPERVISOR, REBUILDER):
+            stage.start(party, "work")
+
+    def _published(self) -> bool:
+        if not answers(f"{self.stage.ledger_url}/checkpoint"):
+            return False
+        return self.stage.attempt("ledger", "checkpoint", "--ledger", self.stage.ledger_url).returncode == 0
+
+    def resume(self) -> None:
+        """Start the processes of a stage that was left by an earlier run."""
+        (self.stage.root / "logs").mkdir(exist_ok=True)
+        self._start()
+
+    def release(self) -> None:
+        """The vendor locks each environment, builds in its sandbox, and publishes; the rebuilders follow at once."""
+        for ware in self.wares:
+            self.release_one(ware)
+
+    def release_one(self, ware: Ware) -> list[Path]:
+        """Release one product; its files go to the customer's downloads."""
+        stage = self.stage
+        self.say(f"{VENDOR} locks the build environment of {ware.product}")
+        lock = stage.root / "scratch" / f"{ware.product.replace('/', '-')}.lock.jsonl"
+        cache = stage.root / "cache" / VENDOR
+        stage.run("conveyor", "lock", ware.recipe, "--lock", lock, "--cache", cache)
+        self.say(f"{VENDOR} builds {ware.product} {ware.version} in its sandbox, signs and logs it")
+        answer = stage.run(
+            "release", ware.recipe, "--version", ware.version, "--lock", lock, "--node", stage.node(VENDOR), "--json"
+        )
+        files = [Path(name) for name in load(answer)["files"]]
+        for file in files:
+            shutil.copy(file, stage.downloads)
+        return [stage.downloads / file.name for file in files]
+
+    def oversee(self) -> None:
+        """Wait until both rebuilders have spoken on every product and both auditors have signed the status."""
+        for ware in self.wares:
+            self.await_status(ware.product, ware.version)
+        for ware in self.wares:
+            for row in self._rows(ware.product, ware.version):
+                for party, verdict in row["verdicts"].items():
+                    self.proven.append(
+                        Proof(
+                            claim=f"{row['key'].rsplit('/', 1)[1]} rebuilt from source: {verdict['verdict']}",
+                            by=party,
+                            how=f"glasshouse rebuild {ware.product} {ware.version} --node .demo/nodes/{party}",
+                        )
+                    )
+
+    def await_status(self, product: str, version: str) -> None:
+        """Wait until every rebuilder has given a verdict on a release, and a signed status shows it."""
+        self.say(f"{SUPERVISOR} and {REBUILDER} rebuild {product} {version} from the source pack")
+
+        def spoken() -> bool:
+            rows = self._rows(product, version)
+            return bool(rows) and all(v.get("verdict") for row in rows for v in row["verdicts"].values())
+
+        self.stage.wait(f"the verdicts on {product} {version}", spoken, REBUILD_SECONDS)
+        self.say(f"{SUPERVISOR} proposes the status, {REBUILDER} recomputes and countersigns it")
+        self.stage.wait(f"the status of {product} {version}", self._status_is_current, START_SECONDS)
+
+    def _rows(self, product: str, version: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.status()["rows"]
+        return [row for row in rows if row["key"].startswith(f"{product}/{version}/")]
+
+    def status(self) -> dict[str, Any]:
+        """What anybody can compute from the ledger now."""
+        pin = ("--charter", self.stage.pin)
+        return dict(load(self.stage.run("status", "show", "--ledger", self.stage.ledger_url, *pin, "--json")))
+
+    def _status_is_current(self) -> bool:
+        status = self.status()
+        return bool(status["signed"]) and status["signed"]["rows_current"]
+
+    def check(self) -> None:
+        """The customer fetches evidence for each file and checks it offline."""
+        files = sorted(self.stage.downloads.iterdir())
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(self.fetch_evidence, files))
+        for file in files:
+            answer = self.verify(file)
+            if answer["exit"]:
+                raise AssertionError(f"the honest file does not verify: {answer}")
+            for claim in answer["claims"]:
+                by = ", ".join(claim["by"])
+                self.proven.append(Proof(claim=f"{file.name}: {claim['text']}", by=by, how=claim["recheck"]))
+
+    def fetch_evidence(self, file: Path) -> Path:
+        """Evidence for one download."""
+        place = self.stage.evidence / f"{file.name}.evidence"
+        pin = ("--charter", self.stage.pin)
+        self.stage.run("evidence", "get", file, "--ledger", self.stage.ledger_url, *pin, "--out", place)
+        return place
+
+    def verify(self, file: Path, evidence: Path | None = None, *extra: str) -> dict[str, Any]:
+        """The customer's gate on a file, as its JSON answer."""
+        place = evidence or self.stage.evidence / f"{file.name}.evidence"
+        options = ("--evidence", place, "--charter", self.stage.pin, "--json", *extra)
+        return dict(load(self.stage.attempt("verify", file, *options).stdout))

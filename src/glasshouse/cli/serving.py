@@ -1,0 +1,120 @@
+"""The HTTP side of a node: the ledger and the witness it serves, in one process."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import uvicorn
+from glasshouse_verify.charter import Chain
+from glasshouse_verify.note import COSIGNATURE_V1, ED25519, VerifierKey, parse_vkey
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from glasshouse.ledger.admission import Admission, CharterAdmission, OpenAdmission
+from glasshouse.ledger.cosign import Witnessing
+from glasshouse.ledger.log import Log, create_log, open_log
+from glasshouse.ledger.running import RunningLog, charter_witnessing, fixed_witnessing
+from glasshouse.ledger.server import ledger_routes
+from glasshouse.ledger.witness import Witness, witness_routes
+from glasshouse.ledger.writer import Sequencer, new_entry
+from glasshouse.parties.errors import SettingsError
+from glasshouse.parties.node import Node
+from glasshouse.storage import files
+from glasshouse.storage.db import Database
+from glasshouse.storage.objects import DirectoryStore, ObjectStore
+from glasshouse.storage.postgres import EmbeddedPostgres
+
+_LOG = logging.getLogger("glasshouse")
+
+
+def run_server(node: Node) -> None:
+    """Serve until the process is told to stop."""
+    serve = node.settings.serve
+    if serve is None:
+        raise SettingsError("serve", "the node serves nothing", 'Add [serve] listen = "127.0.0.1:8471".')
+    host, _, port = serve.listen.rpartition(":")
+    with contextlib.ExitStack() as stack:
+        routes: list[BaseRoute] = []
+        if node.settings.ledger is not None:
+            routes += _ledger(node, stack)
+        if node.settings.witness is not None:
+            routes += _witness(node, stack)
+        if not routes:
+            raise SettingsError("node.toml", "switches on nothing to serve", "Add a table [ledger] or [witness].")
+        _LOG.info("%s serves on %s", node.settings.party, node.url)
+        uvicorn.run(Starlette(routes=routes), host=host, port=int(port), log_level="warning", lifespan="off", ws="none")
+
+
+def _ledger(node: Node, stack: contextlib.ExitStack) -> list[BaseRoute]:
+    settings = node.settings.ledger
+    if settings is None:
+        raise SettingsError("ledger", "is not switched on", "Add a table [ledger].")
+    database, store = stack.enter_context(open_state(node)), objects_of(node)
+    log = open_log(database, settings.origin)
+    admission: Admission = OpenAdmission()
+    witnessing = fixed_witnessing(Witnessing())
+    if not settings.open:
+        charter = CharterAdmission(node.pin)
+        admission, witnessing = charter, charter_witnessing(charter)
+    running = RunningLog(
+        database=database,
+        store=store,
+        log=log,
+        signer=node.signer("log"),
+        admission=admission,
+        witnessing=witnessing,
+        interval_seconds=settings.publish_seconds,
+    )
+    stack.enter_context(running)
+    spool = node.data / "spool"
+    files.make_directory(spool, mode=0o700)
+    return [*ledger_routes(running, spool=spool, max_blob_bytes=settings.max_blob_bytes)]
+
+
+def _witness(node: Node, stack: contextlib.ExitStack) -> list[BaseRoute]:
+    settings = node.settings.witness
+    if settings is None:
+        raise SettingsError("witness", "is not switched on", "Add a table [witness].")
+    signer = node.signer("witness")
+    key = VerifierKey(name=settings.name, algorithm=COSIGNATURE_V1, public=signer.public)
+    logs = [parse_vkey(text) for text in settings.logs]
+    if (node.directory / node.settings.pin).exists():
+        logs.append(parse_vkey(Chain(node.pin).newest.charter.ledger.key))
+    witness = Witness(node.data / "witness.sqlite3", key=key, signer=signer, logs=logs)
+    stack.callback(witness.close)
+    return [*witness_routes(witness)]
+
+
+@contextlib.contextmanager
+def open_state(node: Node) -> Iterator[Database]:
+    """The node's PostgreSQL: its DSN, or the embedded one, started here and stopped with it."""
+    with contextlib.ExitStack() as stack:
+        dsn = node.settings.database.dsn
+        if dsn is None:
+            dsn = stack.enter_context(EmbeddedPostgres(node.data / "postgres")).dsn
+        yield stack.enter_context(Database(dsn))
+
+
+def objects_of(node: Node) -> ObjectStore:
+    """Where the node keeps tiles and blobs: its own directory, or the store that node.toml names."""
+    url = node.settings.objects.url
+    if url is None:
+        return DirectoryStore(node.data / "objects")
+    from glasshouse.storage.remote import open_remote
+
+    return open_remote(url)
+
+
+def create_ledger(node: Node, founding: bytes | None) -> Log:
+    """Create the node's log, once; its first entry is the signed first charter, unless the log is open."""
+    settings = node.settings.ledger
+    if settings is None:
+        raise SettingsError("ledger", "is not switched on", "Add a table [ledger].")
+    key = VerifierKey(name=settings.origin, algorithm=ED25519, public=node.signer("log").public)
+    with open_state(node) as database:
+        log = create_log(database, objects_of(node), key)
+        if founding is not None:
+            admission = CharterAdmission(node.pin)
+            with Sequencer(database, log, admission, committed=lambda: None) as sequencer:
+                sequencer.submit([new_entry(founding, admission)]).result()
+    return log

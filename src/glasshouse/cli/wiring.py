@@ -1,0 +1,112 @@
+"""What the commands share: options, opening a node's session with its ledger, and printing."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from glasshouse_verify.dsse import Envelope, format_envelope
+from glasshouse_verify.errors import QuorumError, SignatureError
+
+from glasshouse.ledger.client import LedgerClient
+from glasshouse.ledger.history import History
+from glasshouse.ledger.view import View
+from glasshouse.parties.node import Node, open_node
+
+NodeOption = Annotated[Path, typer.Option("--node", help="the node's directory", exists=True, file_okay=False)]
+LedgerOption = Annotated[str, typer.Option("--ledger", help="the ledger's URL")]
+PinOption = Annotated[Path, typer.Option("--charter", help="the pinned first charter", exists=True, dir_okay=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON with a schema member")]
+
+
+def emit(document: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print an answer for a program or for a person."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else text)
+
+
+def read_pin(path: Path) -> bytes:
+    """The payload of a pinned first charter."""
+    return path.read_bytes().rstrip(b"\n")
+
+
+@dataclass(kw_only=True)
+class Session:
+    """A node at work: its ledger, its own verified view of it, and what the entries say."""
+
+    node: Node
+    client: LedgerClient
+    view: View
+    history: History
+
+    def follow(self) -> History:
+        """Bring view and history up to the newest witnessed checkpoint."""
+        follow(self.client, self.view, self.history)
+        return self.history
+
+    def post(self, envelope: Envelope, blobs: Mapping[str, Path | bytes] | None = None) -> int:
+        """Log an envelope, then store the blobs that it names; returns its index once both are durable."""
+        return post(self.client, envelope, blobs or {})
+
+
+def follow(client: LedgerClient, view: View, history: History) -> None:
+    """Take what the ledger shows into a view and feed it to a history.
+
+    The witness policy follows the charter: where an amendment has changed it since the view was last brought up to
+    date, the handover checkpoint under the older policy leads to that amendment first.
+    """
+    _feed(view, history)
+    try:
+        view.update(client)
+    except (QuorumError, SignatureError):
+        view.update(_Handover(client, client.handover(history.chain.newest.charter.version + 1)))
+        _feed(view, history)
+        view.update(client)
+    _feed(view, history)
+
+
+def _feed(view: View, history: History) -> None:
+    for _, entry in view.entries(history.size):
+        history.feed(entry)
+    view.policy = history.chain.newest.charter.policy
+
+
+class _Handover:
+    """A ledger as it stood at an earlier published checkpoint."""
+
+    def __init__(self, client: LedgerClient, note: bytes) -> None:
+        self._note = note
+        self.entries, self.reader = client.entries, client.reader
+
+    def checkpoint(self) -> bytes:
+        return self._note
+
+
+def post(client: LedgerClient, envelope: Envelope, blobs: Mapping[str, Path | bytes]) -> int:
+    """Log an envelope, then store the blobs that it names."""
+    index = client.add(format_envelope(envelope))
+    for digest, content in blobs.items():
+        client.put_blob(digest, content)
+    return index
+
+
+@contextlib.contextmanager
+def open_session(directory: Path, name: str = "view") -> Iterator[Session]:
+    """Open a node's session; `name` tells apart the views of a node's workers."""
+    node = open_node(directory)
+    history = History(node.pin)
+    charter = history.chain.newest.charter
+    with LedgerClient(charter.ledger.url) as client, View(node.data / name, charter.policy) as view:
+        yield Session(node=node, client=client, view=view, history=history)
+
+
+def follow_pin(url: str, pin: bytes) -> History:
+    """What a ledger says to somebody who has only a pin: everything is verified, nothing is kept."""
+    history = History(pin)
+    policy = history.chain.newest.charter.policy
+    with tempfile.TemporaryDirectory() as scratch, LedgerClient(url) as client, View(Path(scratch), policy) as view:
+        follow(client, view, history)
+    return history

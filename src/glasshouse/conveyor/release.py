@@ -1,0 +1,247 @@
+"""From a recipe to published statements, one release in one directory, step by step.
+
+    tree/ tree.json     the source as fetched, with recipe and lock        (fetch)
+    secret pack.age     the release secret and the encrypted source pack   (seal)
+    out/ build.json     what the sandboxed build left, and its digests     (build)
+    provenance.dsse sbom.json source.dsse release.dsse                     (sign, by processes that hold the keys)
+
+Each step leaves a durable file and is not done again, so a release resumes after a crash with the same secret, the same
+statements and, since identical entries have one index, the same place in the ledger.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from glasshouse_verify.charter import Charter
+from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version
+from glasshouse_verify.codec import Path as TreePath
+from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
+from glasshouse_verify.manifest import ManifestRoot
+from glasshouse_verify.statement import Pack, Release, ReleasedFile, Source, Tree, Use, make_statement
+
+from glasshouse.conveyor.build import NOT_VARIED, BuildResult, Output, build
+from glasshouse.conveyor.errors import InvalidInput
+from glasshouse.conveyor.lock import Lock, parse_lock
+from glasshouse.conveyor.manifest import new_secret, source_root
+from glasshouse.conveyor.origin import Origins, fetch
+from glasshouse.conveyor.pack import seal_pack
+from glasshouse.conveyor.provenance import provenance
+from glasshouse.conveyor.recipe import Recipe, parse_recipe
+from glasshouse.conveyor.rootfs import make_root
+from glasshouse.conveyor.sbom import bill_of_materials
+from glasshouse.conveyor.source import fetch_source
+from glasshouse.conveyor.store import Store
+from glasshouse.conveyor.tree import RECIPE_PATH, scan_tree
+from glasshouse.parties.signer import Signer, sign_statement
+from glasshouse.storage import files
+
+Say: TypeAlias = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Press:
+    """What a conveyor works with: the vendor's name, its caches, and the processes that sign for it."""
+
+    vendor: str
+    store: Store
+    origins: Origins
+    roots: Path
+    conveyor: Signer
+    releaser: Signer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be released: a recipe directory, a version, a channel, and the lock to build in."""
+
+    recipe: Path
+    version: str
+    channel: str
+    lock: bytes
+    now: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """One envelope to log, then the blobs it names: digest → file or bytes."""
+
+    envelope: Envelope
+    blobs: dict[str, Path | bytes]
+
+
+class ReleaseRun:
+    """One release in its directory. Call the steps in order; each does nothing where it was done before."""
+
+    def __init__(
+        self, directory: Path, charter: Charter, order: Order, press: Press, say: Say = lambda _: None
+    ) -> None:
+        self.directory, self.order, self.press, self.say = directory, order, press, say
+        files.make_directory(directory, mode=0o700)
+        self.recipe: Recipe = parse_recipe((order.recipe / "recipe.toml").read_bytes())
+        self.product = Product(f"{press.vendor}/{self.recipe.product}")
+        self.lock: Lock = parse_lock(self._once("lock.jsonl", lambda: order.lock))
+        rule = charter.products.get(self.product)
+        if rule is None or self.recipe.platform not in rule.platforms or order.channel not in rule.channels:
+            raise InvalidInput(
+                "release",
+                f"the charter has no {self.product} for {self.recipe.platform} on channel {order.channel}",
+                "Amend the charter or the recipe.",
+            )
+        self._recipients = {
+            party: charter.parties[party].recipient or ""
+            for party in rule.gate.rebuilders
+            if charter.parties[party].recipient
+        }
+
+    def run(self) -> list[Publication]:
+        """All steps; returns what is to be published, in order."""
+        self.say(f"fetching the source of {self.product} {self.order.version}")
+        self.fetch()
+        self.say("sealing the source pack")
+        self.seal()
+        self.say("building in the sandbox")
+        self.build()
+        self.say("signing")
+        return self.sign()
+
+    def fetch(self) -> None:
+        """Get the tree; `tree.json` marks it complete."""
+        tree = self.directory / "tree"
+        if (self.directory / "tree.json").exists():
+            return
+        shutil.rmtree(tree, ignore_errors=True)
+        fetched = fetch_source(self.recipe, self.order.recipe, self.lock, tree, self.press.store, self.press.origins)
+        self._once("tree.json", lambda: _dump({"epoch": fetched.epoch, "commit": fetched.commit}))
+
+    def seal(self) -> None:
+        """Choose the release secret and encrypt the pack to the product's rebuilders."""
+        secret = self._once("secret", new_secret, mode=0o600)
+        if not (self.directory / "pack.json").exists():
+            pack = self.directory / "pack.age"
+            pack.unlink(missing_ok=True)
+            seal_pack(scan_tree(self.directory / "tree"), secret, list(self._recipients.values()), pack)
+            self._once("pack.json", lambda: _dump({"sha256": _digest(pack), "size": pack.stat().st_size}))
+
+    def build(self) -> None:
+        """Build in the sandbox."""
+        if (self.directory / "build.json").exists():
+            return
+        out = self.directory / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        fetch(self.lock, self.press.store, self.press.origins)
+        root = make_root(self.lock, self.press.store, self.press.roots)
+        tree = scan_tree(self.directory / "tree")
+        result = build(tree, self.recipe, root, int(self._json("tree.json")["epoch"]), out)
+        outputs = [{"name": o.name, "sha256": o.sha256, "size": o.size} for o in result.outputs]
+        times = {"started": result.started, "finished": result.finished}
+        self._once("build.json", lambda: _dump({"outputs": outputs, **times}))
+
+    def sign(self) -> list[Publication]:
+        """Sign source, provenance and release."""
+        source = self._source()
+        source_envelope = self._signed("source.dsse", lambda: make_statement(Use.SOURCE, source), self.press.releaser)
+        result = self._result()
+        attested = self._signed(
+            "provenance.dsse", lambda: provenance(source, result, self.press.vendor), self.press.conveyor
+        )
+        sbom = self._once("sbom.json", lambda: bill_of_materials(source, self.recipe, self.lock, result))
+        release = Release(
+            party=Identifier(self.press.vendor),
+            product=self.product,
+            version=Version(self.order.version),
+            channel=Identifier(self.order.channel),
+            source=Digest(statement_id(source_envelope.payload)),
+            provenance=Digest(sha256(format_envelope(attested)).hexdigest()),
+            sbom=Digest(sha256(sbom).hexdigest()),
+            files=tuple(sorted(self._files(result), key=lambda f: (f.platform, f.name))),
+            time=self.order.now,
+        )
+        envelope = self._signed("release.dsse", lambda: make_statement(Use.RELEASE, release), self.press.releaser)
+        inputs: dict[str, Path | bytes] = {row.sha256: self.press.store.path(row.sha256) for row in self.lock.indexes}
+        inputs |= {source.pack.sha256: self.directory / "pack.age", source.lock_file: self.lock.data}
+        shipped: dict[str, Path | bytes] = {output.sha256: output.path for output in result.outputs}
+        return [
+            Publication(envelope=source_envelope, blobs=inputs),
+            Publication(
+                envelope=envelope,
+                blobs={release.provenance: format_envelope(attested), release.sbom: sbom, **shipped},
+            ),
+        ]
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The built files."""
+        return [output.path for output in self._result().outputs]
+
+    def _source(self) -> Source:
+        fetched, pack = self._json("tree.json"), self._json("pack.json")
+        secret = (self.directory / "secret").read_bytes()
+        return Source(
+            party=Identifier(self.press.vendor),
+            product=self.product,
+            version=Version(self.order.version),
+            manifest=_tree(source_root(scan_tree(self.directory / "tree"), secret)),
+            lock=_tree(self.lock.root),
+            lock_file=Digest(sha256(self.lock.data).hexdigest()),
+            indexes=tuple(row.sha256 for row in self.lock.indexes),
+            recipe=TreePath(RECIPE_PATH),
+            epoch=int(fetched["epoch"]),
+            time=self.order.now,
+            pack=Pack(
+                sha256=Digest(pack["sha256"]),
+                size=int(pack["size"]),
+                recipients=tuple(Identifier(party) for party in sorted(self._recipients)),
+            ),
+            commit=None if fetched["commit"] is None else Text(fetched["commit"]),
+        )
+
+    def _result(self) -> BuildResult:
+        record, out = self._json("build.json"), self.directory / "out"
+        outputs = tuple(
+            Output(name=o["name"], path=out / o["name"], sha256=o["sha256"], size=o["size"]) for o in record["outputs"]
+        )
+        return BuildResult(
+            outputs=outputs,
+            log=out / "build.log",
+            started=record["started"],
+            finished=record["finished"],
+            variations={},
+            not_varied=NOT_VARIED,
+        )
+
+    def _files(self, result: BuildResult) -> Iterator[ReleasedFile]:
+        for output in result.outputs:
+            yield ReleasedFile(
+                platform=Identifier(self.recipe.platform), name=FileName(output.name), sha256=Digest(output.sha256)
+            )
+
+    def _signed(self, name: str, payload: Callable[[], bytes], signer: Signer) -> Envelope:
+        return parse_envelope(self._once(name, lambda: format_envelope(sign_statement(payload(), signer))))
+
+    def _once(self, name: str, make: Callable[[], bytes], mode: int = 0o644) -> bytes:
+        path = self.directory / name
+        if not path.exists():
+            files.create(path, make(), mode=mode)
+        return path.read_bytes()
+
+    def _json(self, name: str) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.directory / name).read_bytes())
+        return record
+
+
+def _dump(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, sort_keys=True).encode()
+
+
+def _tree(root: ManifestRoot) -> Tree:
+    return Tree(root=Digest(root.root.hex()), size=root.size)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

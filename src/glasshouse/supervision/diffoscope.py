@@ -1,0 +1,5 @@
+from pathlib import Path
+
+
+def diffoscope_report(shipped: Path, rebuilt: Path) -> bytes | None:
+    return None
