@@ -16,13 +16,15 @@ from starlette.applications import Starlette
 
 from glasshouse.ledger.admission import Admission, OpenAdmission
 from glasshouse.ledger.cosign import WitnessEndpoint, Witnessing
-from glasshouse.ledger.log import create_log, open_log
+from glasshouse.ledger.integrate import Integrator
+from glasshouse.ledger.log import Log, create_log, open_log
 from glasshouse.ledger.running import RunningLog, fixed_witnessing
 from glasshouse.ledger.server import create_app
 from glasshouse.ledger.witness import Witness, create_witness_app
+from glasshouse.ledger.writer import Writer, new_entry
 from glasshouse.parties.signer import FileSigner
 from glasshouse.storage.db import Database
-from glasshouse.storage.objects import DirectoryStore
+from glasshouse.storage.objects import DirectoryStore, ObjectStore
 
 NO_WITNESSES = Witnessing()
 
@@ -136,3 +138,58 @@ def ledger_node(
 
 def size_of(note: bytes) -> int:
     return int(parse_note(note).text.split("\n")[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillLog:
+    """A log without threads: what happens, happens when the test says so."""
+
+    database: Database
+    notary: Notary
+    log: Log
+    store: DirectoryStore
+
+    def sequence(self, *entries: bytes) -> tuple[int, ...]:
+        writer = Writer(self.database, self.log)
+        try:
+            return writer.sequence([new_entry(entry, OpenAdmission()) for entry in entries]).indexes
+        finally:
+            writer.close()
+
+    @contextlib.contextmanager
+    def integrator(
+        self,
+        *,
+        store: ObjectStore | None = None,
+        database: Database | None = None,
+        witnessing: Witnessing = NO_WITNESSES,
+    ) -> Iterator[Integrator]:
+        """An integrator whose thread is never started: call step()."""
+        integrator = Integrator(
+            database or self.database,
+            store or self.store,
+            self.log,
+            FileSigner(self.notary.private),
+            fixed_witnessing(witnessing),
+            interval_seconds=0.01,
+            witness_timeout_seconds=2.0,
+        )
+        try:
+            yield integrator
+        finally:
+            integrator.__exit__()
+
+    def step(self) -> None:
+        with self.integrator() as integrator:
+            integrator.step()
+
+
+def still_log(database: Database, directory: Path, origin: str) -> StillLog:
+    store = DirectoryStore(directory / "objects")
+    notary = Notary(origin)
+    return StillLog(database=database, notary=notary, log=create_log(database, store, notary.key), store=store)
+
+
+def no_quorum(log: VerifierKey) -> Policy:
+    """The log's own signature is enough."""
+    return Policy(logs=(log,), witnesses={}, groups=(), quorum="none")

@@ -243,8 +243,9 @@ class Integrator:
             store(tile.key, tile.data)
         for future in under_way:
             future.result()
-        for number in finished[:-1]:
-            self._drop_partials(number)
+        for number in finished:
+            # One bundle late, for readers who are still at an older size.
+            self._drop_partials(number - 1)
 
     def _bundles(self, edge: Edge, size: int) -> Iterator[tuple[int, list[StoredEntry]]]:
         """The entries of each bundle that is new or has grown, checked against their leaf hashes and the edge."""
@@ -309,11 +310,9 @@ class Integrator:
             )
 
     def _drop_partials(self, number: int) -> None:
-        """Remove the partial forms of a full bundle and its tile; one bundle late, for readers still at an older
-        size."""
-        for full in (entries_path(number), tile_path(0, number)):
-            for key in list(self._store.list(f"{full}.p/")):
-                self._store.delete(key)
+        """Remove the partial forms of a full bundle and its tile, which the full forms begin with."""
+        for full in (entries_path(number), tile_path(0, number)) if number >= 0 else ():
+            list(self._writes.map(self._store.delete, self._store.list(f"{full}.p/")))
 
     # --- publishing ----------------------------------------------------------------------------------------------
 
