@@ -31,6 +31,7 @@ _MAX_CHANGED = 20
 _MAX_WORDS = 16
 _MAX_WORDS_BYTES = 4 << 20
 _STRING = re.compile(rb"[\x20-\x7e\t]{4,}")
+_STRING_TABLE_BYTES = bytes([0, 9, *range(0x20, 0x7F)])
 
 Word = tuple[int, bytes, bytes]
 
@@ -296,9 +297,8 @@ def _binary_difference(shipped: bytes, rebuilt: bytes, found: Difference) -> Dif
         rebuilt=_string_at(rebuilt, offset),
         words=_words(shipped, rebuilt),
     )
-    ours = [match.group().decode("ascii") for match in _STRING.finditer(shipped)]
-    theirs = [match.group().decode("ascii") for match in _STRING.finditer(rebuilt)]
-    beyond = _without_strings(shipped) != _without_strings(rebuilt)
+    ours, theirs = _strings(shipped), _strings(rebuilt)
+    beyond = not _is_string_table(shipped + rebuilt) and _without_strings(shipped) != _without_strings(rebuilt)
     if not beyond and ours != theirs and Counter(ours) == Counter(theirs):
         return replace(here, aspect=Aspect.ORDER, field="string")
     changed, complete = _changed(ours, theirs)
@@ -317,6 +317,17 @@ def _surplus(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[str]:
         left[text] -= 1
         if left[text] < 0:
             yield text
+
+
+def _is_string_table(data: bytes) -> bool:
+    return not data.translate(None, _STRING_TABLE_BYTES)
+
+
+def _strings(data: bytes) -> list[str]:
+    """The printable strings of at least four characters; in a table of strings those of any length."""
+    if _is_string_table(data):
+        return [string.decode("ascii") for string in data.split(b"\0") if string]
+    return [match.group().decode("ascii") for match in _STRING.finditer(data)]
 
 
 def _without_strings(data: bytes) -> bytes:

@@ -203,7 +203,7 @@ def _field_cause(field: str) -> Cause:
 def _read_content(difference: Difference) -> tuple[Cause, ...]:
     """The causes that a part's texts and numbers betray; CONTENT among them if something stays unexplained."""
     causes: set[Cause] = set()
-    if times_in(difference.words):
+    if _may_hold_times(difference) and times_in(difference.words):
         return (Cause.TIMESTAMP,)
     explained = bool(difference.changed)
     for shipped, rebuilt in difference.changed:
@@ -213,6 +213,12 @@ def _read_content(difference: Difference) -> tuple[Cause, ...]:
     if not explained or difference.beyond_strings:
         causes.add(Cause.CONTENT)
     return tuple(sorted(causes, key=list(Cause).index))
+
+
+def _may_hold_times(difference: Difference) -> bool:
+    """Tables of addresses and of unwinding are full of numbers that would pass for a time."""
+    last = difference.where[-1] if difference.where else None
+    return last is None or last.kind != "section" or last.name == ".data" or last.name.startswith(".rodata")
 
 
 def _only_bytes_are_unexplained(difference: Difference) -> bool:

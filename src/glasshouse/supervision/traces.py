@@ -55,8 +55,9 @@ _DATES = (
     rf"(?<![\w:]){_CLOCK_WITH_SECONDS}{_ZONE}(?![\w:])",
 )
 _DATE = [re.compile(date) for date in _DATES]
+_PRINTABLE = re.compile(rb"[\x20-\x7e\s\0]*")
 _EPOCH = re.compile(r"(?<![0-9A-Za-z.])[12][0-9]{9}(?:\.[0-9]+)?(?![0-9A-Za-z])")
-_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\w.+@~-]*[/\\])+[\w.+@~-]*")
+_PATH = re.compile(r"(?<![\w.+@~/\\-])(?!//)(?:[A-Za-z]:)?(?:[\w.+@~-]*[/\\])+[\w.+@~-]*")
 _BUILD_ROOT = re.compile(
     r"/(?:home|root|tmp|build|builds|builddir|workspace|mnt|srv|Users|var/(?:tmp|lib)|usr/src|private|github|__w)(?:/|$)"
     r"|[A-Za-z]:[/\\]"
@@ -122,6 +123,9 @@ def times_in(words: tuple[Word, ...]) -> bool:
 
 
 def _are_times(ours: bytes, theirs: bytes) -> bool:
+    # Four letters read as a time of these years too.
+    if all(_PRINTABLE.fullmatch(word) for word in (ours, theirs)):
+        return False
     for order in _BYTE_ORDERS:
         first, second = int.from_bytes(ours, order), int.from_bytes(theirs, order)
         if all(_EARLIEST <= number <= _LATEST for number in (first, second)) and abs(first - second) < _MAX_APART:
