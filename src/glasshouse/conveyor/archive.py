@@ -203,7 +203,31 @@ def normal_path(name: str) -> str:
     return "/".join(parts)
 
 
-def read_members(stream: Readable, limits: Limits) -> Iterator[tuple[Member, IO[bytes] | None]]:
+class Content:
+    """The content of the current member. Whatever is wrong with the archive there is an `ArchiveError`."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, and at most `CHUNK_BYTES`; b"" at the end."""
+        try:
+            return self._stream.read(min(size, CHUNK_BYTES))
+        except tarfile.TarError as error:
+            raise ArchiveError(f"is not a valid tar archive: {error}") from error
+
+
+def read_all(stream: Readable, limit: int) -> bytes:
+    """Everything that is left of a stream, which may be at most `limit` bytes. Raises `ArchiveError` beyond."""
+    data = bytearray()
+    while chunk := stream.read(min(CHUNK_BYTES, limit + 1 - len(data))):
+        data += chunk
+        if len(data) > limit:
+            raise ArchiveError(f"is larger than {limit} bytes")
+    return bytes(data)
+
+
+def read_members(stream: Readable, limits: Limits) -> Iterator[tuple[Member, Content | None]]:
     """Yield each member with its content (files only; read it before asking for the next). Raises `ArchiveError`."""
     reader = ForwardReader(stream, limits.total_bytes)
     try:
@@ -212,7 +236,8 @@ def read_members(stream: Readable, limits: Limits) -> Iterator[tuple[Member, IO[
             if count >= limits.members:
                 raise ArchiveError(f"has more than {limits.members} members")
             member = _member(info)
-            yield member, archive.extractfile(info) if member.kind is Kind.FILE else None
+            data = archive.extractfile(info) if member.kind is Kind.FILE else None
+            yield member, None if data is None else Content(data)
     except (tarfile.TarError, UnicodeDecodeError, ValueError) as error:
         raise ArchiveError(f"is not a valid tar archive: {error}") from error
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from glasshouse.conveyor.archive import ArchiveError, Kind, Limits, TarWriter, read_members
+from glasshouse.conveyor.archive import ArchiveError, Kind, Limits, Readable, TarWriter, read_members
 from glasshouse.conveyor.errors import BuildFailed
 from glasshouse.conveyor.recipe import Recipe
 from glasshouse.conveyor.rootfs import RootFs
@@ -126,7 +126,7 @@ def _receive(pipe: IO[bytes], destination: Path, limits: Limits, outputs: list[O
         pass
 
 
-def _copy_out(name: str, content: IO[bytes], place: Path) -> Output:
+def _copy_out(name: str, content: Readable, place: Path) -> Output:
     digest = hashlib.sha256()
     size = 0
     with place.open("xb") as out:

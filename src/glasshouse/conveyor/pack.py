@@ -27,7 +27,7 @@ from glasshouse_verify.errors import FormatError
 from glasshouse_verify.manifest import ManifestRoot
 from glasshouse_verify.statement import Tree
 
-from glasshouse.conveyor.archive import ArchiveError, TarWriter, decompressed, read_members
+from glasshouse.conveyor.archive import ArchiveError, TarWriter, decompressed, read_all, read_members
 from glasshouse.conveyor.errors import InvalidInput, InvalidPack
 from glasshouse.conveyor.manifest import SECRET_BYTES, check_source, source_root
 from glasshouse.conveyor.tree import TREE_LIMITS, SourceTree, below, scan_tree, unpack_members, write_tree
@@ -150,7 +150,7 @@ def _unpack(plain: IO[bytes], destination: Path) -> _Header:
     members = read_members(decompressed(plain, "pack.gz"), TREE_LIMITS)
     try:
         member, content = next(members)
-        data = b"" if content is None else content.read(_MAX_HEADER_BYTES + 1)
+        data = b"" if content is None else read_all(content, _MAX_HEADER_BYTES)
     except (ArchiveError, StopIteration) as error:
         raise InvalidPack("pack", f"does not begin with {_HEADER}: {error}") from error
     if member.path != _HEADER:

@@ -237,7 +237,7 @@ def _unpack_deb(stream: IO[bytes], root: _Root) -> None:
     raise ArchiveError("is not a Debian package: it has no data.tar")
 
 
-def _add(root: _Root, member: Member, data: IO[bytes] | None) -> None:
+def _add(root: _Root, member: Member, data: Readable | None) -> None:
     if not member.path or member.kind is Kind.DIRECTORY:
         root.directory_at(member.path)
     elif member.kind is Kind.SYMLINK:

@@ -18,7 +18,7 @@ from glasshouse_verify.codec import Path as TreePath
 from glasshouse_verify.encoding import parse_json
 from glasshouse_verify.errors import FormatError
 
-from glasshouse.conveyor.archive import ArchiveError, Limits, read_members
+from glasshouse.conveyor.archive import ArchiveError, Limits, read_all, read_members
 from glasshouse.conveyor.errors import InvalidInput, RulesMismatch, ToolUnavailable
 
 SCHEMA = "glasshouse.rules/v1"
@@ -56,7 +56,7 @@ def read_rules(path: Path) -> tuple[Rules, dict[str, str]]:
     try:
         with path.open("rb") as stream:
             for member, content in read_members(stream, RULES_LIMITS):
-                data = b"" if content is None else content.read(RULES_LIMITS.total_bytes)
+                data = b"" if content is None else read_all(content, RULES_LIMITS.total_bytes)
                 if not description:
                     if member.path != _DESCRIPTION:
                         raise InvalidInput(path.name, f"does not begin with {_DESCRIPTION}")

@@ -23,6 +23,7 @@ from typing import IO
 from glasshouse.conveyor.archive import (
     CHUNK_BYTES,
     ArchiveError,
+    Content,
     Kind,
     Limits,
     Member,
@@ -145,7 +146,7 @@ def _parents(path: str) -> list[str]:
     return ["/".join(parts[: index + 1]) for index in range(len(parts))]
 
 
-Members = Iterable[tuple[Member, IO[bytes] | None]]
+Members = Iterable[tuple[Member, Content | None]]
 
 
 def below(members: Members, top: str | None = None) -> Members:
