@@ -4,7 +4,7 @@ Decimals are ASCII without sign, space, underscore or leading zero. Base64 is RF
 zero trailing bits. Hex is lowercase. JSON is RFC 8785 canonical, restricted to integers of at most 2**53 - 1 in
 magnitude:
 
-    {"key":"src/main.c","mode":33188,"sha256":"9f86d0…"}
+    {"content":"9f2c…","key":"src/main.c","mode":"100644","size":1204}
 
 Anything else, although another reader may understand it, is refused with a `FormatError` that names the field, so that
 `format(parse(b)) == b` holds for all bytes that parse: two different byte strings are never taken for one value.

@@ -1,7 +1,7 @@
 """Manifests: sorted rows under one Merkle root, so that any row can be proven in, and any key out.
 
-    {"key":"LICENSE","mode":33188,"sha256":"5c1e…"}
-    {"key":"src/main.c","mode":33188,"sha256":"9f86…"}
+    {"content":"5c1e…","key":"LICENSE","mode":"100644"}
+    {"content":"9f2c…","key":"src/main.c","mode":"100644"}
 
 A row is a JSON object with a text member "key"; its other members belong to whoever uses the manifest. Rows ascend by
 the UTF-8 bytes of their keys, without duplicates. At rest a manifest is its rows in canonical JSON, each followed by a
