@@ -3,7 +3,7 @@
     python -m tools.cli_pages            write the page
     python -m tools.cli_pages --check    exit 1 if the page is not what would be written
 
-Commands come from the typer application `glasshouse.cli.app:app`; `verify` from the verifier's own parser, because it
+Commands come from the typer application `glasshouse.cli.app:build`; `verify` from the verifier's own parser, because it
 starts without typer.
 """
 
@@ -92,7 +92,7 @@ def all_commands() -> tuple[DescribedCommand, ...]:
     """What the installed `glasshouse` offers."""
     commands: list[DescribedCommand] = []
     if importlib.util.find_spec(APPLICATION) is not None:
-        commands += described_commands(importlib.import_module(APPLICATION).app)
+        commands += described_commands(importlib.import_module(APPLICATION).build())
     if not any(command.name == "glasshouse verify" for command in commands):
         commands.append(described_verify())
     return tuple(sorted(commands, key=lambda command: command.name))
