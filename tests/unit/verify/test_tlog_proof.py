@@ -127,6 +127,7 @@ def test_no_truncation_or_bit_flip_verifies_but_of_the_extra_that_nothing_covers
         {"index": -1},
         {"index": 2**63},
         {"proof": (b"short",)},
+        {"proof": [bytes(32)]},
         {"proof": (bytes(32),) * 64},
         {"extra": bytes(MAX_EXTRA + 1)},
     ],

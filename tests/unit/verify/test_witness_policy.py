@@ -285,11 +285,22 @@ def test_one_witness_of_two_parties_is_refused() -> None:
         witness_policy(LOG.key, {"a": [key], "b": [key]}, 0)
 
 
+def test_urls_are_octets() -> None:
+    data = LOG_LINE.encode() + b" https://a\xc2\xa0\n" + line("X1").encode() + b" \xe2\x80\xa8\nquorum none\n"
+    assert format_policy(parse_policy(data)) == data
+
+
 def test_policies_that_would_not_be_read_back_are_not_written() -> None:
     for name in ("a b", "", "a\tb", "a\n"):
         odd = Policy(logs=(), witnesses={name: WITNESSES["X1"].key}, groups=(), quorum="none")
         with pytest.raises(FormatError):
             format_policy(odd)
-    odd = Policy(logs=(LOG.key,), witnesses={}, groups=(), quorum="none", urls={LOG.key: "a b"})
-    with pytest.raises(FormatError):
-        format_policy(odd)
+    for urls in (
+        {LOG.key: "a b"},
+        {LOG.key: "a\u2028 "},
+        {LOG.key: ""},
+        {WITNESSES["X1"].key: "https://nobody.example"},
+    ):
+        odd = Policy(logs=(LOG.key,), witnesses={}, groups=(), quorum="none", urls=urls)
+        with pytest.raises(FormatError):
+            format_policy(odd)

@@ -175,15 +175,15 @@ def _parse_key(text: str, where: str) -> VerifierKey:
 
 def format_policy(policy: Policy) -> bytes:
     """Write a policy file; `FormatError` if a name or URL in it could not be read back."""
-    lines = [f"log {format_vkey(key)} {policy.urls.get(key, '')}".rstrip() for key in policy.logs]
+    lines = [f"log {format_vkey(key)} {policy.urls.get(key, '')}".rstrip(" ") for key in policy.logs]
     for name, key in policy.witnesses.items():
-        lines.append(f"witness {name} {format_vkey(key)} {policy.urls.get(key, '')}".rstrip())
+        lines.append(f"witness {name} {format_vkey(key)} {policy.urls.get(key, '')}".rstrip(" "))
     for group in policy.groups:
         threshold = {len(group.members): "all", 1: "any"}.get(group.threshold, str(group.threshold))
         lines.append(f"group {group.name} {threshold} {' '.join(group.members)}")
     data = "".join(f"{line}\n" for line in (*lines, f"quorum {policy.quorum}")).encode(errors="surrogateescape")
     if parse_policy(data) != policy:
-        raise FormatError("policy", "a name or URL holds a space or is empty")
+        raise FormatError("policy", "a name or URL cannot be read back")
     return data
 
 
