@@ -63,6 +63,7 @@ mkdir out home tmp source
 tar -x --no-same-owner -p -f - || exit {_NO_TREE}
 exec </dev/null
 cd {SOURCE_DIRECTORY}
+unset OLDPWD
 "$@" >&2 || exit $?
 kill -KILL -1 2>/dev/null || :
 exec tar -c -f - --format=posix --sort=name --hard-dereference -C {OUTPUT_DIRECTORY} .
@@ -199,8 +200,9 @@ def run(job: Job, send: Callable[[IO[bytes]], None], receive: Callable[[IO[bytes
             for thread in threads:
                 thread.join()
         status.seek(0)
-        started = b"child-pid" in status.read(4096)
-    if not started:
+        # bwrap reports the exit code of the command, and nothing when it did not get as far as starting it.
+        started = b"exit-code" in status.read(4096)
+    if exit_code > 0 and not started and not watch.broken:
         raise SandboxUnavailable(f"bubblewrap did not start the build: {log_tail(log)}")
     _judge(exit_code, watch.broken, feed.failure or failure, log)
 
