@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from glasshouse_verify.note import VerifierKey, parse_note
+from glasshouse_verify.checkpoint import Checkpoint, format_checkpoint
+from glasshouse_verify.note import Note, VerifierKey, parse_note
 from glasshouse_verify.policy import Policy, witness_policy
+from glasshouse_verify.tlog import Frontier, consistency_proof, leaf_hash
 from notary import Notary
 from notary import witness as witness_notary
 from starlette.applications import Starlette
 
 from glasshouse.ledger.admission import Admission, OpenAdmission
-from glasshouse.ledger.cosign import WitnessEndpoint, Witnessing
+from glasshouse.ledger.cosign import WitnessEndpoint, Witnessing, format_request
 from glasshouse.ledger.integrate import Integrator
 from glasshouse.ledger.log import Log, create_log, open_log
 from glasshouse.ledger.running import RunningLog, fixed_witnessing
-from glasshouse.ledger.server import create_app
+from glasshouse.ledger.server import MAX_BLOB_BYTES, create_app
 from glasshouse.ledger.witness import Witness, create_witness_app
 from glasshouse.ledger.writer import Writer, new_entry
 from glasshouse.parties.signer import FileSigner
@@ -114,6 +116,7 @@ def ledger_node(
     interval_seconds: float = 0.02,
     refresh_seconds: float = 600.0,
     witness_timeout_seconds: float = 2.0,
+    max_blob_bytes: int = MAX_BLOB_BYTES,
 ) -> Iterator[LedgerNode]:
     """A served log; with create=False one that exists already, in the same directory."""
     notary = Notary(origin)
@@ -132,7 +135,7 @@ def ledger_node(
         refresh_seconds=refresh_seconds,
         witness_timeout_seconds=witness_timeout_seconds,
     )
-    with running, served(create_app(running, spool=spool)) as url:
+    with running, served(create_app(running, spool=spool, max_blob_bytes=max_blob_bytes)) as url:
         yield LedgerNode(notary=notary, running=running, store=store, directory=directory, url=url)
 
 
@@ -193,3 +196,32 @@ def still_log(database: Database, directory: Path, origin: str) -> StillLog:
 def no_quorum(log: VerifierKey) -> Policy:
     """The log's own signature is enough."""
     return Policy(logs=(log,), witnesses={}, groups=(), quorum="none")
+
+
+class MemoryTree:
+    """The tree of any entries, for checkpoints that no honest log would sign."""
+
+    def __init__(self, origin: str, entries: Sequence[bytes]) -> None:
+        self.origin = origin
+        self.entries = list(entries)
+        self.levels: list[list[bytes]] = [[] for _ in range(max(1, len(entries).bit_length()))]
+        frontier = Frontier()
+        self.roots = [frontier.root()]
+        for entry in entries:
+            for level, node in enumerate(frontier.append(leaf_hash(entry))):
+                self.levels[level].append(node)
+            self.roots.append(frontier.root())
+
+    def read(self, level: int, index: int) -> bytes:
+        return self.levels[level][index]
+
+    def text(self, size: int) -> str:
+        return format_checkpoint(Checkpoint(origin=self.origin, size=size, root=self.roots[size]))
+
+    def request(self, old: int, size: int, *notaries: Notary, proof: Sequence[bytes] | None = None) -> bytes:
+        """The body of an add-checkpoint request."""
+        text = self.text(size)
+        note = Note(text=text, signatures=tuple(notary.sign(text, 1_700_000_000) for notary in notaries))
+        if proof is None:
+            proof = consistency_proof(old, size, self.read) if old < size else ()
+        return format_request(old, proof, note)

@@ -27,7 +27,7 @@ from glasshouse_verify.dsse import parse_envelope
 from glasshouse_verify.errors import FormatError, ProofError, VerifyError
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import Cosigned, Policy, check_checkpoint
-from glasshouse_verify.statement import parse_statement
+from glasshouse_verify.statement import named_digests, parse_statement
 from glasshouse_verify.tile import TILE_WIDTH, entries_path
 from glasshouse_verify.tlog import (
     EMPTY_ROOT,
@@ -38,7 +38,6 @@ from glasshouse_verify.tlog import (
     verify_consistency,
 )
 
-from glasshouse.ledger.admission import lookup_digests
 from glasshouse.ledger.errors import EntryAltered, LedgerError, NotThere, RolledBack, SplitView, Stale
 from glasshouse.storage import files
 from glasshouse.storage.errors import StorageUnavailable
@@ -220,12 +219,14 @@ class View:
             [(level, index >> level, node) for level, node in enumerate(nodes)],
         )
         try:
-            envelope = parse_envelope(data)
-            digests = lookup_digests(envelope, parse_statement(envelope.payload))
+            digests = named_digests(parse_statement(parse_envelope(data).payload))
         except FormatError:
             # An open log holds anything; only statements can be looked up.
             return
-        database.executemany("insert into digest (digest, entry_index) values (?, ?)", [(d, index) for d in digests])
+        database.executemany(
+            "insert into digest (digest, entry_index) values (?, ?)",
+            [(bytes.fromhex(digest), index) for digest in digests],
+        )
 
     def _explain(
         self, ledger: LedgerSource, old: Checkpoint, new: Checkpoint, note: bytes, known_note: bytes

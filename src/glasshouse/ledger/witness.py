@@ -272,7 +272,8 @@ def witness_routes(witness: Witness) -> list[Route]:
         except SignatureRefused as error:
             return error_response(403, str(error), "signature", "send the checkpoint with a valid signature of the log")
         except SizeConflict as error:
-            return Response(f"{error.size}\n", 409, media_type="text/x.tlog.size", headers=FRESH)
+            # Given as a header, for the framework would add a charset to a media type of text.
+            return Response(f"{error.size}\n", 409, headers={**FRESH, "content-type": "text/x.tlog.size"})
         except ProofRefused as error:
             return error_response(422, str(error), "consistency proof", "prove the checkpoint from the old size")
         line = format_note(Note(text="\n", signatures=(signature,))).removeprefix(b"\n\n")
