@@ -5,14 +5,14 @@ import time
 
 
 def main() -> None:
-    """Run the command line; the only exit of the process is here."""
+    """Run the command line."""
     if sys.argv[1:2] == ["verify"]:
         from glasshouse_verify.cli import main as verify
 
         sys.exit(verify(sys.argv[2:], int(time.time())))
     from glasshouse.cli.app import run
 
-    sys.exit(run())
+    run()
 
 
 if __name__ == "__main__":

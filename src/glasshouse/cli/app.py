@@ -1,67 +1,76 @@
 """The command groups wired together, and how errors become sentences and exit codes.
 
+A group is imported only when it is called: the whole of them takes a second to load.
 Exit: 0 done · 1 refused or failed, the sentence says what to do · 2 usage. `verify` has codes of its own.
 """
 
 import sys
+import time
+from importlib import import_module
 
 import typer
 from glasshouse_verify.errors import VerifyError
 
-from glasshouse.cli import audit, charter, conveyor, evidence, hold, ledger, node, rebuild
+from glasshouse.cli.demo.errors import DemoFailed
 from glasshouse.conveyor.errors import ConveyorError
 from glasshouse.ledger.errors import LedgerError
 from glasshouse.parties.errors import PartyError
 from glasshouse.storage.errors import StorageError
 from glasshouse.supervision.errors import SupervisionError
 
-EXPECTED = (ConveyorError, LedgerError, PartyError, StorageError, SupervisionError, VerifyError)
+EXPECTED = (ConveyorError, DemoFailed, LedgerError, PartyError, StorageError, SupervisionError, VerifyError)
+# Commands by the module that registers them, in the order of the help.
+COMMANDS = {
+    "init": "node",
+    "serve": "node",
+    "work": "node",
+    "release": "conveyor",
+    "rebuild": "rebuild",
+    "demo": "demo.command",
+}
+GROUPS = {
+    "charter": "charter",
+    "ledger": "ledger",
+    "conveyor": "conveyor",
+    "evidence": "evidence",
+    "status": "audit",
+    "hold": "hold",
+}
 
-app = typer.Typer(
-    name="glasshouse",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Check for yourself that what a software vendor ships was built from the source it shows.",
-)
+
+def build(only: str | None = None) -> typer.Typer:
+    """The application: with every command, or with the one that is called."""
+    app = typer.Typer(
+        name="glasshouse",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        help="Check for yourself that what a software vendor ships was built from the source it shows.",
+    )
+    # With a callback, a single command stays a command instead of becoming the whole application.
+    app.callback()(lambda: None)
+    app.command("verify", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(verify)
+    everything = only not in COMMANDS and only not in GROUPS
+    for module in dict.fromkeys(COMMANDS[name] for name in COMMANDS if everything or name == only):
+        import_module(f"glasshouse.cli.{module}").register(app)
+    for name in GROUPS:
+        if everything or name == only:
+            app.add_typer(import_module(f"glasshouse.cli.{GROUPS[name]}").app, name=name)
+    return app
 
 
-@app.command(
-    "verify", add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
-)
 def verify(context: typer.Context) -> None:
-    """Check a file offline against its evidence and the pinned charter (see: glasshouse verify --help)."""
-    import time
-
+    """Check a file offline against its evidence and the pinned charter (glasshouse verify --help)."""
     from glasshouse_verify.cli import main
 
     raise typer.Exit(main(context.args, int(time.time())))
 
 
-node.register(app)
-app.add_typer(charter.app, name="charter")
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(conveyor.app, name="conveyor")
-app.add_typer(evidence.app, name="evidence")
-app.add_typer(hold.app, name="hold")
-app.add_typer(audit.app, name="status")
-rebuild.register(app)
-app.command()(conveyor.release)
-
-
-def run() -> int:
-    """Run the command line and return the exit code."""
+def run() -> None:
+    """Run the command line; ends the process with its exit code."""
     try:
-        result = app(standalone_mode=False)
+        build(next(iter(sys.argv[1:]), None))()
     except EXPECTED as error:
         print(f"glasshouse: {error}", file=sys.stderr)
-        return 1
-    except typer.Abort:
-        return 130
-    except typer.Exit as stop:
-        return stop.exit_code
-    except typer.BadParameter as error:
-        error.show()
-        return 2
-    return result if isinstance(result, int) else 0
+        sys.exit(1)

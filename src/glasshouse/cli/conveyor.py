@@ -28,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, help="Lock an environment, build in the 
 RecipeArgument = Annotated[Path, typer.Argument(help="the recipe's directory", exists=True, file_okay=False)]
 LockOption = Annotated[Path, typer.Option("--lock", help="the environment lock", dir_okay=False)]
 CacheOption = Annotated[Path, typer.Option("--cache", help="where downloads and unpacked roots are kept")]
-DEFAULT_CACHE = Path("~/.cache/glasshouse").expanduser()
+DEFAULT_CACHE = Path("~/.cache/glasshouse")
 LOCK_FILE = Path("lock.jsonl")
 
 
@@ -39,7 +39,7 @@ def lock(
     """Lock a recipe's environment: every package and wheel by digest, with the signed indexes that vouch for them."""
     parsed = parse_recipe((recipe / "recipe.toml").read_bytes())
     with http_client() as client, progress() as report:
-        made = resolve(parsed, Store(cache / "downloads"), default_origins(client), report)
+        made = resolve(parsed, Store(cache.expanduser() / "downloads"), default_origins(client), report)
     files.write(out, made.data)
     document = {
         "schema": "glasshouse.lock-summary/v1",
@@ -67,17 +67,22 @@ def build(
     """Build a recipe in the sandbox, for oneself: nothing is signed and nothing is logged."""
     probe()
     parsed, parsed_lock = parse_recipe((recipe / "recipe.toml").read_bytes()), parse_lock(locked.read_bytes())
-    store = Store(cache / "downloads")
+    store = Store(cache.expanduser() / "downloads")
     with tempfile.TemporaryDirectory() as scratch, http_client() as client:
         origins = default_origins(client)
         source = fetch_source(parsed, recipe, parsed_lock, Path(scratch) / "source", store, origins)
         with progress() as report:
             fetch(parsed_lock, store, origins, report)
-            root = make_root(parsed_lock, store, cache / "roots", report)
+            root = make_root(parsed_lock, store, cache.expanduser() / "roots", report)
         result = run_build(source.tree, parsed, root, source.epoch, out)
     outputs = [{"name": o.name, "sha256": o.sha256, "size": o.size} for o in result.outputs]
     document = {"schema": "glasshouse.build/v1", "outputs": outputs, "seconds": result.finished - result.started}
     emit(document, "\n".join(f"{o.sha256}  {out / o.name}" for o in result.outputs), as_json=as_json)
+
+
+def register(application: typer.Typer) -> None:
+    """Add the commands of this module that stand outside its group."""
+    application.command()(release)
 
 
 def release(

@@ -15,7 +15,7 @@ from glasshouse.cli.demo.errors import DemoFailed
 from glasshouse.cli.demo.report import write_report
 from glasshouse.cli.demo.stage import Stage
 from glasshouse.cli.demo.story import Proof, Story
-from glasshouse.cli.demo.wares import wares
+from glasshouse.cli.demo.wares import small_ware, wares
 from glasshouse.conveyor.sandbox import probe
 
 SCHEMA = "glasshouse.demo/v1"
@@ -40,7 +40,7 @@ def demo(
     console = Console(stderr=True)
     started = time.monotonic()
     with Stage(root=directory.absolute(), say=console.log) as stage:
-        story = Story(stage, wares(), console.log)
+        story = Story(stage, wares(), [small_ware("1.0")], console.log)
         ready = stage.pin.exists() and any(stage.evidence.glob("*.evidence"))
         if cheat is not None and ready:
             story.resume()
@@ -49,8 +49,7 @@ def demo(
             story.release()
             story.oversee()
             story.check()
-        names = list(CHEATS) if cheat is None else [cheat]
-        played = [play(name, story) for name in names]
+        played = [play(name, story) for name in (CHEATS if cheat is None else (cheat,))]
     seconds = round(time.monotonic() - started)
     page = write_report(directory.absolute(), story.proven, played, seconds)
     document = {

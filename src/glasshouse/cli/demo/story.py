@@ -59,8 +59,9 @@ class Proof:
 class Story:
     """The chapters, in order; each leaves the stage ready for the next."""
 
-    def __init__(self, stage: Stage, wares: list[Ware], say: Callable[[str], None]) -> None:
-        self.stage, self.wares, self.say = stage, wares, say
+    def __init__(self, stage: Stage, wares: list[Ware], extras: list[Ware], say: Callable[[str], None]) -> None:
+        """`wares` are released in the story; `extras` are products of the charter that the cheats are played on."""
+        self.stage, self.wares, self.extras, self.say = stage, wares, extras, say
         self.proven: list[Proof] = []
 
     def found(self) -> None:
@@ -76,7 +77,7 @@ class Story:
             identity = ("--party", cast.party, "--name", cast.name, "--site", cast.site, "--cache", str(cache))
             stage.run("init", str(stage.node(cast.party)), *identity, *roles, *listen, *cast.extra)
         self.say("the members sign the first charter")
-        text = "\n".join(terms({ware.product: ware.platform for ware in self.wares}))
+        text = "\n".join(terms({ware.product: ware.platform for ware in (*self.wares, *self.extras)}))
         (stage.root / "scratch" / "terms.toml").write_text(text + "\n")
         self._sign_charter()
         self._start()
@@ -121,10 +122,7 @@ class Story:
     def release_one(self, ware: Ware) -> list[Path]:
         """Release one product; its files go to the customer's downloads."""
         stage = self.stage
-        self.say(f"{VENDOR} locks the build environment of {ware.product}")
-        lock = stage.root / "scratch" / f"{ware.product.replace('/', '-')}.lock.jsonl"
-        cache = stage.root / "cache" / VENDOR
-        stage.run("conveyor", "lock", ware.recipe, "--lock", lock, "--cache", cache)
+        lock = self.lock(ware)
         self.say(f"{VENDOR} builds {ware.product} {ware.version} in its sandbox, signs and logs it")
         answer = stage.run(
             "release", ware.recipe, "--version", ware.version, "--lock", lock, "--node", stage.node(VENDOR), "--json"
@@ -133,6 +131,20 @@ class Story:
         for file in files:
             shutil.copy(file, stage.downloads)
         return [stage.downloads / file.name for file in files]
+
+    def lock(self, ware: Ware) -> Path:
+        """The environment lock of a product, made once a run."""
+        place = self.stage.root / "scratch" / f"{ware.product.replace('/', '-')}.lock.jsonl"
+        if not place.exists():
+            self.say(f"{VENDOR} locks the build environment of {ware.product}")
+            cache = self.stage.root / "cache" / VENDOR
+            self.stage.run("conveyor", "lock", ware.recipe, "--lock", place, "--cache", cache)
+        return place
+
+    def charters(self) -> dict[str, Any]:
+        """The charter's history as anybody reads it from the ledger."""
+        pin = ("--charter", self.stage.pin)
+        return dict(load(self.stage.run("charter", "history", "--ledger", self.stage.ledger_url, *pin, "--json")))
 
     def oversee(self) -> None:
         """Wait until both rebuilders have spoken on every product and both auditors have signed the status."""
@@ -197,5 +209,5 @@ class Story:
     def verify(self, file: Path, evidence: Path | None = None, *extra: str) -> dict[str, Any]:
         """The customer's gate on a file, as its JSON answer."""
         place = evidence or self.stage.evidence / f"{file.name}.evidence"
-        options = ("--evidence", place, "--charter", self.stage.pin, "--json", *extra)
+        options: tuple[str | Path, ...] = ("--evidence", place, "--charter", self.stage.pin, "--json", *extra)
         return dict(load(self.stage.attempt("verify", file, *options).stdout))

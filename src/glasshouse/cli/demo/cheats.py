@@ -1,0 +1,202 @@
+"""The cheats of the demo, each played with what the cheating party really controls: its keys, its node, its files.
+
+Who catches one never asks the cheater; what they see is an exit code, a statement or a refusal, and it is checked here.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glasshouse_verify.checkpoint import Checkpoint, format_checkpoint, parse_checkpoint
+from glasshouse_verify.note import ED25519, Note, NoteSignature, VerifierKey, format_note, parse_note, signed_bytes
+from glasshouse_verify.report import utc
+
+from glasshouse.cli.demo.forger import Forger
+from glasshouse.cli.demo.stage import COUNCIL, ORIGIN, REBUILDER, SUPERVISOR, VENDOR, WITNESSES
+from glasshouse.cli.demo.story import Story
+from glasshouse.ledger.client import LedgerClient
+from glasshouse.parties.node import open_node
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Who noticed, and what they saw; `caught` is what the check of it came to."""
+
+    caught: bool
+    by: str
+    seen: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cheat:
+    """A cheat: its row in the attack matrix, a title, and how it is played."""
+
+    row: str
+    title: str
+    play: Callable[[Story], Seen]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """A cheat as it went."""
+
+    name: str
+    row: str
+    title: str
+    caught: bool
+    by: str
+    seen: str
+
+
+def play(name: str, story: Story) -> Played:
+    """Play one cheat on the running stage."""
+    cheat = CHEATS[name]
+    story.say(f"cheat {name}: {cheat.title}")
+    seen = cheat.play(story)
+    return Played(name=name, row=cheat.row, title=cheat.title, caught=seen.caught, by=seen.by, seen=seen.seen)
+
+
+def _verdict(answer: dict[str, Any], *claims: str) -> str:
+    """What the customer's command said, in its own words."""
+    texts = [
+        c["text"] for c in answer.get("claims", []) if c["state"] != "verified" and (not claims or c["claim"] in claims)
+    ]
+    return f"exit {answer['exit']} {answer['outcome']}: " + "; ".join(texts)
+
+
+def _some_download(story: Story) -> Path:
+    return sorted(story.stage.downloads.iterdir())[0]
+
+
+def backdoor(story: Story) -> Seen:
+    """The conveyor ships other bytes than the shown source builds to."""
+    forger = Forger(story)
+    file = forger.release_altered(b"\x00backdoor")
+    story.await_status(forger.product, forger.version)
+    answer = story.verify(file, story.fetch_evidence(file))
+    return Seen(caught=answer["exit"] == 3, by=f"{SUPERVISOR}, {REBUILDER}, customer", seen=_verdict(answer, "rebuild"))
+
+
+def hidden_verdict(story: Story) -> Seen:
+    """Evidence for the back-doored file with the negative verdicts left out of it."""
+    forger = Forger(story)
+    file = forger.release_altered(b"\x00second backdoor")
+    story.await_status(forger.product, forger.version)
+    answer = story.verify(file, forger.evidence_without_rebuilds(file))
+    return Seen(caught=answer["exit"] == 3, by="customer", seen=_verdict(answer, "status"))
+
+
+def unlogged(story: Story) -> Seen:
+    """A file that was never released, with the evidence of the one that was."""
+    honest = _some_download(story)
+    altered = story.stage.root / "scratch" / honest.name
+    altered.write_bytes(honest.read_bytes() + b"\x00")
+    answer = story.verify(altered, story.stage.evidence / f"{honest.name}.evidence")
+    return Seen(caught=answer["exit"] == 3, by="customer", seen=_verdict(answer, "file"))
+
+
+def unrebuilt(story: Story) -> Seen:
+    """A logged release offered before anybody has rebuilt it."""
+    for party in (SUPERVISOR, REBUILDER):
+        story.stage.stop(party, "work")
+    forger = Forger(story)
+    (file,) = forger.release_honest()
+    answer = story.verify(file, story.fetch_evidence(file))
+    for party in (SUPERVISOR, REBUILDER):
+        story.stage.start(party, "work")
+    return Seen(caught=answer["exit"] == 5, by="customer", seen=_verdict(answer, "rebuild", "status"))
+
+
+def stolen_key(story: Story) -> Seen:
+    """A thief with the vendor's release key alone signs malware."""
+    forger = Forger(story)
+    file = forger.release_without_source(b"malware signed with the stolen key")
+    story.await_status(forger.product, forger.version)
+    answer = story.verify(file, story.fetch_evidence(file))
+    return Seen(caught=answer["exit"] in (4, 5), by=f"customer, {SUPERVISOR}, {REBUILDER}", seen=_verdict(answer))
+
+
+def second_artifact(story: Story) -> Seen:
+    """A second artifact for one customer under a version that is out already."""
+    forger = Forger(story)
+    (honest,) = forger.release_honest()
+    targeted = forger.release_again(honest, b"for one customer only")
+    story.await_status(forger.product, forger.version)
+    answer = story.verify(targeted, story.fetch_evidence(targeted))
+    return Seen(caught=answer["exit"] in (3, 5), by=f"customer, {SUPERVISOR}", seen=_verdict(answer))
+
+
+def stale(story: Story) -> Seen:
+    """Old evidence shown as if it were fresh, to freeze a customer at an old state."""
+    honest = _some_download(story)
+    when = json.loads(story.stage.pin.read_bytes())["predicate"]["time"] + 3 * 86_400
+    answer = story.verify(honest, None, "--at", utc(when))
+    return Seen(caught=answer["exit"] == 5, by="customer", seen=_verdict(answer, "status"))
+
+
+def altered_entry(story: Story) -> Seen:
+    """One byte of a logged entry changed on the ledger's disk."""
+    stage = story.stage
+    copy = stage.root / "scratch" / "tiles"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(stage.node(VENDOR) / "data" / "objects", copy)
+    head = json.loads(stage.run("ledger", "checkpoint", "--ledger", stage.ledger_url, "--json"))
+    bundle = next(path for path in (copy / "tile" / "entries").rglob(str(head["size"] % 256)) if path.is_file())
+    data = bytearray(bundle.read_bytes())
+    data[len(data) // 2] ^= 1
+    bundle.write_bytes(data)
+    done = stage.attempt("ledger", "fsck", copy, "--policy", stage.pin)
+    return Seen(caught=done.returncode == 1, by="anyone who runs fsck", seen=done.stdout.strip().splitlines()[-1])
+
+
+def split_view(story: Story) -> Seen:
+    """The log signs a second tree of a size that the witnesses have seen."""
+    stage = story.stage
+    with LedgerClient(stage.ledger_url) as client:
+        head = parse_checkpoint(parse_note(client.checkpoint()).text)
+    forged = format_checkpoint(Checkpoint(origin=ORIGIN, size=head.size, root=bytes(32)))
+    signer = open_node(stage.node(VENDOR)).signer("log")
+    key = VerifierKey(name=ORIGIN, algorithm=ED25519, public=signer.public)
+    signature = NoteSignature(name=ORIGIN, key_id=key.key_id, value=signer.sign(signed_bytes(ED25519, forged, 0)))
+    note = format_note(Note(text=forged, signatures=(signature,)))
+    status = Forger(story).submit(WITNESSES[0], head.size, note)
+    seen = f"{WITNESSES[0]} answers {status} to a second tree of {head.size} entries and keeps both as evidence"
+    return Seen(caught=status == 422, by=WITNESSES[0], seen=seen)
+
+
+def no_quorum(story: Story) -> Seen:
+    """The vendor alone amends the charter so that one rebuild by itself is enough."""
+    stage = story.stage
+    patch = stage.root / "scratch" / "patch.json"
+    patch.write_text(json.dumps({"members": {"quorum": 1}}))
+    before = story.charters()
+    proposed = stage.attempt("charter", "amend", patch, "--node", stage.node(VENDOR))
+    after = story.charters()
+    refused = proposed.returncode != 0 or len(after["open"]) > len(before["open"])
+    caught = refused and after["charters"] == before["charters"]
+    seen = f"version {len(after['charters'])} stays in force; the proposal has 1 of the 2 votes it needs"
+    return Seen(caught=caught, by=f"{SUPERVISOR}, {COUNCIL}, customer", seen=proposed.stderr.strip() or seen)
+
+
+def outsider(story: Story) -> Seen:
+    """Somebody who is no party of the charter adds to the ledger."""
+    refusal = Forger(story).add_as_outsider()
+    return Seen(caught=refusal.startswith("403"), by="ledger", seen=refusal)
+
+
+CHEATS: dict[str, Cheat] = {
+    "backdoor": Cheat(row="R1", title="back-doored build on the conveyor", play=backdoor),
+    "hidden-verdict": Cheat(row="R20", title="evidence without the negative verdicts", play=hidden_verdict),
+    "unlogged": Cheat(row="R3", title="unlogged file offered", play=unlogged),
+    "unrebuilt": Cheat(row="R4", title="logged, but rebuilt by nobody", play=unrebuilt),
+    "stolen-key": Cheat(row="R15", title="stolen vendor key alone publishes", play=stolen_key),
+    "second-artifact": Cheat(row="R10", title="second artifact under one version", play=second_artifact),
+    "stale": Cheat(row="L9", title="old evidence shown as fresh", play=stale),
+    "altered-entry": Cheat(row="L3", title="entry altered on the ledger's disk", play=altered_entry),
+    "split-view": Cheat(row="L1", title="two trees of one size", play=split_view),
+    "no-quorum": Cheat(row="S3", title="charter amended without its quorum", play=no_quorum),
+    "outsider": Cheat(row="L12", title="outsider adds to the ledger", play=outsider),
+}

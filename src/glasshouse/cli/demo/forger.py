@@ -1,0 +1,216 @@
+"""The vendor's (or a thief's) bad hand: releases that are not what they claim, made with the vendor's real keys."""
+
+import hashlib
+import json
+import secrets
+import time
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from glasshouse_verify.charter import Chain
+from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version
+from glasshouse_verify.codec import Path as TreePath
+from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
+from glasshouse_verify.evidence import format_evidence
+from glasshouse_verify.statement import (
+    Action,
+    Hold,
+    Pack,
+    Rebuild,
+    Release,
+    ReleasedFile,
+    Source,
+    Tree,
+    Use,
+    build_parameters,
+    format_statement,
+    make_statement,
+    parse_statement,
+    predicate_type,
+)
+
+from glasshouse.cli.conveyor import open_press
+from glasshouse.cli.demo.stage import VENDOR
+from glasshouse.cli.demo.story import Story
+from glasshouse.cli.demo.wares import small_ware
+from glasshouse.cli.wiring import post
+from glasshouse.conveyor.release import Order, ReleaseRun
+from glasshouse.ledger.client import LedgerClient
+from glasshouse.ledger.errors import Refused
+from glasshouse.ledger.evidence import assemble
+from glasshouse.parties.node import open_node
+from glasshouse.parties.signer import FileSigner, sign_statement
+from glasshouse.storage import files
+
+
+class Forger:
+    """One cheat's releases of the small program, under a version nobody used before."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.node = open_node(story.stage.node(VENDOR))
+        self.version = f"6.{int(time.time())}.{secrets.token_hex(2)}"
+        self.ware = small_ware(self.version)
+        self.product = self.ware.product
+
+    def release_honest(self) -> list[Path]:
+        """An honest release, by the vendor's own command."""
+        return self.story.release_one(self.ware)
+
+    def release_altered(self, addition: bytes) -> Path:
+        """Build honestly, then ship other bytes: what a back-doored conveyor does."""
+        directory = self.node.data / "releases" / "forged" / self.version
+        order = Order(
+            recipe=self.ware.recipe,
+            version=self.version,
+            channel="stable",
+            lock=self.story.lock(self.ware).read_bytes(),
+            now=int(time.time()),
+        )
+        charter = Chain(self.node.pin).newest.charter
+        with open_press(self.node) as press, LedgerClient(self.story.stage.ledger_url) as client:
+            run = ReleaseRun(directory, charter, order, press)
+            run.fetch()
+            run.seal()
+            run.build()
+            (output,) = run.outputs
+            files.write(output, output.read_bytes() + addition)
+            record = json.loads((directory / "build.json").read_bytes())
+            record["outputs"][0] |= {"sha256": _sha256(output.read_bytes()), "size": output.stat().st_size}
+            files.write(directory / "build.json", json.dumps(record).encode())
+            for publication in run.sign():
+                post(client, publication.envelope, publication.blobs)
+        return self._download(output.name, output.read_bytes())
+
+    def release_without_source(self, content: bytes) -> Path:
+        """What a thief of the vendor's keys can do: sign source, provenance and release of his own file."""
+        now = int(time.time())
+        source = Source(
+            party=Identifier(VENDOR),
+            product=Product(self.product),
+            version=Version(self.version),
+            manifest=Tree(root=Digest(_sha256(b"no tree")), size=1),
+            lock=Tree(root=Digest(_sha256(b"no lock")), size=1),
+            lock_file=Digest(_sha256(b"no lock file")),
+            indexes=(),
+            recipe=TreePath("glasshouse/recipe.toml"),
+            epoch=now,
+            time=now,
+            pack=Pack(sha256=Digest(_sha256(b"no pack")), size=7, recipients=()),
+        )
+        file = ReleasedFile(
+            platform=Identifier(self.ware.platform), name=FileName("hello"), sha256=Digest(_sha256(content))
+        )
+        with LedgerClient(self.story.stage.ledger_url) as client:
+            envelope = sign_statement(make_statement(Use.SOURCE, source), self.node.signer("release"))
+            post(client, envelope, {})
+            self._log_release(client, source, statement_id(envelope.payload), file, {file.sha256: content}, now)
+        return self._download("hello", content)
+
+    def release_again(self, honest: Path, addition: bytes) -> Path:
+        """A second release statement under the same version, for other bytes."""
+        content = honest.read_bytes() + addition
+        file = ReleasedFile(
+            platform=Identifier(self.ware.platform), name=FileName(honest.name), sha256=Digest(_sha256(content))
+        )
+        with LedgerClient(self.story.stage.ledger_url) as client:
+            first = self._logged(client, _sha256(honest.read_bytes()))
+            source = next(
+                parse_statement(parse_envelope(client.entry(index)).payload).predicate
+                for index in client.lookup(first.source)
+            )
+            self._log_release(client, source, first.source, file, {file.sha256: content}, int(time.time()))
+        return self._download(honest.name, content)
+
+    def _logged(self, client: LedgerClient, sha256: str) -> Release:
+        for index in client.lookup(sha256):
+            predicate = parse_statement(parse_envelope(client.entry(index)).payload).predicate
+            if isinstance(predicate, Release):
+                return predicate
+        raise LookupError(sha256)
+
+    def _log_release(
+        self,
+        client: LedgerClient,
+        source: Source,
+        source_id: str,
+        file: ReleasedFile,
+        blobs: dict[str, Path | bytes],
+        now: int,
+    ) -> None:
+        predicate = {"buildDefinition": {"externalParameters": build_parameters(source)}}
+        payload = format_statement(predicate_type(Use.PROVENANCE), [(file.name, file.sha256)], predicate)
+        provenance = format_envelope(sign_statement(payload, self.node.signer("conveyor")))
+        release = Release(
+            party=Identifier(VENDOR),
+            product=source.product,
+            version=source.version,
+            channel=Identifier("stable"),
+            source=Digest(source_id),
+            provenance=Digest(_sha256(provenance)),
+            sbom=Digest(_sha256(b"{}")),
+            files=(file,),
+            time=now,
+        )
+        envelope = sign_statement(make_statement(Use.RELEASE, release), self.node.signer("release"))
+        post(client, envelope, {release.provenance: provenance, release.sbom: b"{}", **blobs})
+
+    def _download(self, name: str, content: bytes) -> Path:
+        place = self.story.stage.root / "scratch" / self.version / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+        return place
+
+    def evidence_without_rebuilds(self, file: Path) -> Path:
+        """Evidence assembled by the vendor, who leaves out what the rebuilders said."""
+        place = file.with_name(f"{file.name}.evidence")
+        with LedgerClient(self.story.stage.ledger_url) as client:
+            source = _WithoutRebuilds(client)
+            evidence = assemble(source, self.node.pin, _sha256(file.read_bytes()))
+        place.write_bytes(format_evidence(evidence))
+        return place
+
+    def submit(self, witness: str, old_size: int, note: bytes) -> int:
+        """Ask a witness to cosign; returns its HTTP status."""
+        card = json.loads((self.story.stage.node(witness) / "card.json").read_bytes())
+        body = f"old {old_size}\n\n".encode() + note
+        return httpx.post(f"{card['witness']['url']}/add-checkpoint", content=body, timeout=10.0).status_code
+
+    def add_as_outsider(self) -> str:
+        """Try to log a well-formed statement with a key that no party has; returns the refusal."""
+        hold = Hold(
+            party=Identifier(VENDOR),
+            action=Action.HOLD,
+            release=Digest(_sha256(b"anything")),
+            reason=Text("an outsider's"),
+            time=int(time.time()),
+        )
+        signer = FileSigner(Ed25519PrivateKey.generate())
+        envelope: Envelope = sign_statement(make_statement(Use.HOLD, hold), signer)
+        try:
+            with LedgerClient(self.story.stage.ledger_url) as client:
+                index = client.add(format_envelope(envelope))
+        except Refused as refusal:
+            return f"{refusal.status}: {refusal}"
+        return f"accepted at {index}"
+
+
+class _WithoutRebuilds:
+    """A ledger seen through the eyes of somebody who passes over the rebuilders' statements."""
+
+    def __init__(self, client: LedgerClient) -> None:
+        self._client = client
+        self.checkpoint, self.handover, self.entry = client.checkpoint, client.handover, client.entry
+        self.read, self.blob = client.read, client.blob
+
+    def lookup(self, sha256: str) -> list[int]:
+        """Indexes of the entries that name a digest, without rebuilds."""
+        return [index for index in self._client.lookup(sha256) if not self._is_rebuild(index)]
+
+    def _is_rebuild(self, index: int) -> bool:
+        return isinstance(parse_statement(parse_envelope(self._client.entry(index)).payload).predicate, Rebuild)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,38 @@
+"""What the demo's vendor makes: a scanning engine, a rule database, and a small program for the cheats."""
+
+from pathlib import Path
+
+import glasshouse
+from glasshouse.cli.demo.errors import DemoFailed
+from glasshouse.cli.demo.story import Ware
+
+ENGINE = "yara-python"
+RULES = "signature-base"
+RULES_ELSEWHERE = "guarddog-rules"
+SMALL = "hello-c"
+# The day of the snapshot of the rules; see its commit.
+RULES_VERSION = "2026.04.09"
+
+
+def recipes_directory() -> Path:
+    """The recipes of this checkout. Raises DemoFailed where the package was installed without them."""
+    for place in (Path(glasshouse.__file__).parents[2], Path.cwd()):
+        if (place / "recipes" / ENGINE / "recipe.toml").exists():
+            return place / "recipes"
+    raise DemoFailed("the demo needs the recipes of a checkout: run it in one")
+
+
+def wares() -> list[Ware]:
+    """The products that are released honestly. Where the rule snapshot is absent, rules from the package index."""
+    recipes = recipes_directory()
+    bundle = recipes.parent.parent / "shared" / "data" / "signature-base.bundle"
+    if bundle.exists():
+        rules = Ware(recipe=recipes / RULES, version=RULES_VERSION)
+    else:
+        rules = Ware(recipe=recipes / RULES_ELSEWHERE, version="3.2.0")
+    return [Ware(recipe=recipes / ENGINE, version="4.5.4"), rules]
+
+
+def small_ware(version: str) -> Ware:
+    """A small program, in a version of its own for each cheat."""
+    return Ware(recipe=recipes_directory() / SMALL, version=version)
