@@ -242,7 +242,7 @@ def tracked_texts() -> Iterator[tuple[str, str]]:
         path = ROOT / name
         data = path.read_bytes() if path.is_file() else b"\0"
         if b"\0" not in data:
-            yield name, data.decode()
+            yield name, data.decode(errors="replace")
 
 
 def test_no_path_of_one_machine() -> None:
