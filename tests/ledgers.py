@@ -1,5 +1,6 @@
 """Real ledgers and witnesses for tests: served over HTTP on loopback from threads of the test's process."""
 
+import atexit
 import contextlib
 import threading
 import time
@@ -43,7 +44,8 @@ def served(app: Starlette) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join()
+        # It takes the server a while to notice. Nobody needs its port again, so nobody waits.
+        atexit.register(thread.join)
 
 
 def until(condition: Callable[[], object], timeout_seconds: float = 20.0) -> None:
