@@ -37,7 +37,7 @@ from glasshouse.cli.demo.wares import small_ware
 from glasshouse.cli.wiring import post
 from glasshouse.conveyor.release import Order, ReleaseRun
 from glasshouse.ledger.client import LedgerClient
-from glasshouse.ledger.errors import Refused
+from glasshouse.ledger.errors import NotThere, Refused
 from glasshouse.ledger.evidence import assemble
 from glasshouse.parties.node import open_node
 from glasshouse.parties.signer import FileSigner, sign_statement
@@ -209,7 +209,11 @@ class _WithoutRebuilds:
         return [index for index in self._client.lookup(sha256) if not self._is_rebuild(index)]
 
     def _is_rebuild(self, index: int) -> bool:
-        return isinstance(parse_statement(parse_envelope(self._client.entry(index)).payload).predicate, Rebuild)
+        try:
+            data = self._client.entry(index)
+        except NotThere:
+            return True
+        return isinstance(parse_statement(parse_envelope(data).payload).predicate, Rebuild)
 
 
 def _sha256(data: bytes) -> str:
