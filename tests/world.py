@@ -99,7 +99,7 @@ class World:
         self.now = NOW
         self.keys = {name: seeded(name) for name in (*ROLES, "log", "w1-note", "w2-note", "mallory", "acme-old")}
         self.entries: list[bytes] = []
-        self.blobs: dict[str, bytes] = {}
+        self.blobs = {digest(content): content for content in (b"pack", b"sbom")}
         self.handovers: dict[int, bytes] = {}
         document = apply_patch(self._document(), changes)
         self.pin = make_statement(Use.CHARTER, decode(Charter, document, "charter"))
@@ -208,7 +208,7 @@ class World:
         }
         return Source(**(fields | changes))
 
-    def provenance(self, source: Source, file: ReleasedFile, *signers: str, **parameters: Any) -> Envelope:
+    def provenance(self, source: Source, file: ReleasedFile, /, *signers: str, **parameters: Any) -> Envelope:
         external = build_parameters(source) | parameters
         predicate = {
             "buildDefinition": {"buildType": "https://glasshouse.example/build/v1", "externalParameters": external},
@@ -218,37 +218,56 @@ class World:
         return self.envelope(payload, *(signers or ("acme",)))
 
     def release(
-        self, version: str = "1.0", *, shipped: bytes = SHIPPED, by: str = "acme", built_by: str = "acme"
+        self,
+        version: str = "1.0",
+        *,
+        shipped: bytes = SHIPPED,
+        name: str = FILE,
+        unsigned: str | None = None,
+        source: Source | None = None,
+        provenance: Envelope | None = None,
+        by: str = "acme",
+        built_by: str = "acme",
+        **changes: Any,
     ) -> str:
         """Log source and release; returns the release's statement id."""
-        source = self.source(version)
+        source = source or self.source(version)
         source_id = self.post(make_statement(Use.SOURCE, source), by)
-        file = ReleasedFile(platform=PLATFORM, name=FILE, sha256=digest(shipped))
-        provenance = format_envelope(self.provenance(source, file, built_by))
-        self.blobs[digest(provenance)] = provenance
-        release = Release(
-            party="acme",
-            product=PRODUCT,
-            version=version,
-            channel="stable",
-            source=source_id,
-            provenance=digest(provenance),
-            sbom=digest(b"sbom"),
-            files=(file,),
-            time=NOW - DAY + 60,
-        )
-        return self.post(make_statement(Use.RELEASE, release), by)
+        file = ReleasedFile(platform=PLATFORM, name=name, sha256=digest(shipped), unsigned=unsigned)
+        built = format_envelope(provenance or self.provenance(source, file, built_by))
+        self.blobs[digest(built)] = built
+        fields: dict[str, Any] = {
+            "party": "acme",
+            "product": PRODUCT,
+            "version": version,
+            "channel": "stable",
+            "source": source_id,
+            "provenance": digest(built),
+            "sbom": digest(b"sbom"),
+            "files": (file,),
+            "time": NOW - DAY + 60,
+        }
+        return self.post(make_statement(Use.RELEASE, Release(**(fields | changes))), by)
+
+    def statement(self, identity: str) -> Any:
+        """The predicate of a logged statement, whether or not it stands."""
+        envelopes = map(parse_envelope, self.entries)
+        return next(parse_statement(e.payload).predicate for e in envelopes if statement_id(e.payload) == identity)
 
     def rebuild_of(self, release_id: str, party: str, verdict: Verdict = Verdict.IDENTICAL, **changes: Any) -> Rebuild:
-        record = self.history.records[release_id]
-        file = record.predicate.files[0]
-        rebuilt = {Verdict.IDENTICAL: file.built, Verdict.DIFFERS: digest(b"other")}.get(verdict)
+        release = self.statement(release_id)
+        file = release.files[0]
+        rebuilt = {
+            Verdict.IDENTICAL: file.sha256,
+            Verdict.IDENTICAL_MODULO_SIGNATURE: file.built,
+            Verdict.DIFFERS: digest(b"other"),
+        }.get(verdict)
         fields: dict[str, Any] = {
             "party": party,
-            "product": record.predicate.product,
-            "version": record.predicate.version,
+            "product": release.product,
+            "version": release.version,
             "release": release_id,
-            "source": record.predicate.source,
+            "source": release.source,
             "verdict": verdict,
             "files": (
                 RebuiltFile(

@@ -1,0 +1,12 @@
+"""What others than the customer see: an auditor who runs the rules over the same ledger."""
+
+from world import World
+
+from glasshouse.supervision.rules import RULES, Scene
+
+
+def alarms(world: World, now: int | None = None) -> dict[str, list[str]]:
+    """Rule → the sentences of its alarms, for an auditor who sees the whole ledger and its blobs."""
+    scene = Scene(history=world.history, now=world.now if now is None else now, has_blob=world.blobs.__contains__)
+    found = {rule: [alarm.text for alarm in check(scene)] for rule, check in RULES.items()}
+    return {rule: texts for rule, texts in found.items() if texts}
