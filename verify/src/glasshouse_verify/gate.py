@@ -251,17 +251,21 @@ class _Gate:
         )
 
     def rebuild(self) -> Claim:
-        rule, good, notes = self.product.gate, dict[Identifier, int](), list[str]()
+        rule, good, notes, failed = self.product.gate, dict[Identifier, int](), list[str](), list[str]()
         for entry in self.the_rebuilds:
             party, verdict = entry.says.party, self._verdict(entry)
             if verdict == Verdict.DIFFERS:
                 raise mismatch(f"{party} rebuilt it and got other bytes: {entry.says.explanation}")
-            if party not in rule.rebuilders or not self._counts(entry, verdict):
+            if verdict in _UNDECIDED_VERDICTS:
+                failed.append(f"{party}: {verdict}")
+            elif party not in rule.rebuilders or not self._counts(entry, verdict):
                 notes.append(f"{party}: {verdict}, which does not count here")
             elif self._in_status(entry):
                 good[party] = entry.says.time
             else:
                 notes.append(f"{party}: not yet in the status")
+        if failed:
+            raise undecided("a rebuild came to no result: " + ", ".join(failed))
         if len(good) < rule.quorum:
             short = f"{len(good)} of the {rule.quorum} rebuilds that the charter asks for"
             raise undecided("; ".join([short, *notes]))
