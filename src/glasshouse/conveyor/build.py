@@ -67,7 +67,8 @@ def build(
     job = Job(
         root=root.directory,
         command=step.command,
-        environment=(*step.env, ("SOURCE_DATE_EPOCH", str(epoch))),
+        epoch=epoch,
+        environment=step.env,
         bounds=Bounds(
             timeout_seconds=step.timeout_seconds,
             memory_mib=step.memory_mib,

@@ -95,7 +95,10 @@ def copied_from_source(outputs: Sequence[Output], tree: SourceTree) -> tuple[tup
 
     Returns pairs of output path and source path. Data is left out: an icon or a test sample may be shipped as it is.
     """
-    programs = {item.sha256: item.path for item in opaque_files(tree) if item.content is Content.PROGRAM}
+    programs: dict[str, str] = {}
+    for item in opaque_files(tree):
+        if item.content is Content.PROGRAM:
+            programs.setdefault(item.sha256, item.path)
     if not programs:
         return ()
     copied = []

@@ -55,13 +55,14 @@ FIXED_ENVIRONMENT = {
 _DRIVER = f"""
 set -eu
 umask 022
-ulimit -c 0; ulimit -n 1024; ulimit -s 8192
+ulimit -c 0; ulimit -l 64; ulimit -n 1024; ulimit -r 0; ulimit -s 8192
 ulimit -d "$1"; ulimit -f "$2"; ulimit -p "$3"
 shift 3
 cd /build
 mkdir out home tmp source
 tar -x --no-same-owner -p -f - || exit {_NO_TREE}
 exec </dev/null
+touch -d "@$SOURCE_DATE_EPOCH" . home out tmp
 cd {SOURCE_DIRECTORY}
 unset OLDPWD
 "$@" >&2 || exit $?
@@ -82,10 +83,14 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One command to run on a root; `environment` adds to the fixed variables, `cpus` restricts it to these CPUs."""
+    """One command to run on a root at commit time `epoch` (Unix seconds).
+
+    `environment` adds to the fixed variables, `cpus` restricts the run to these CPUs.
+    """
 
     root: Path
     command: Sequence[str]
+    epoch: int
     environment: tuple[tuple[str, str], ...]
     bounds: Bounds
     cpus: frozenset[int] | None = None
@@ -158,7 +163,8 @@ def _command(job: Job, seccomp: int, status: int) -> list[str]:
     command = ["bwrap", *_isolation(seccomp), "--ro-bind", str(job.root), "/", "--proc", "/proc", "--dev", "/dev"]
     command += ["--size", str(64 << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     command += ["--perms", "0755", "--size", str(bounds.work_mib << 20), "--tmpfs", "/build", "--chdir", "/build"]
-    for key, value in sorted({**dict(job.environment), **FIXED_ENVIRONMENT}.items()):
+    fixed = {**FIXED_ENVIRONMENT, "SOURCE_DATE_EPOCH": str(job.epoch)}
+    for key, value in sorted({**dict(job.environment), **fixed}.items()):
         command += ["--setenv", key, value]
     command += ["--json-status-fd", str(status)]
     limits = (bounds.memory_mib << 10, bounds.work_mib << 11, bounds.processes + _FORK_MARGIN)

@@ -1,0 +1,107 @@
+"""R8: the toolchain is swapped in the environment lock.
+
+The rebuilder notices, alone: it holds Debian's keyring, reads the archived indexes that the lock itself names, and
+refuses the lock with the name of the row that Debian did not sign for. The vendor's own check tells it the same.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from debian_archive import Deb, DebianArchive, SigningKey, make_deb
+from workshop import environment, origins, store
+
+from glasshouse.conveyor import origin
+from glasshouse.conveyor.errors import LockMismatch
+from glasshouse.conveyor.lock import Lock, parse_lock
+from glasshouse.conveyor.recipe import parse_recipe
+from glasshouse.conveyor.store import Store
+
+COMPILER = "gcc-12"
+TROJAN = Deb(name=COMPILER, files={"usr/bin/gcc-12": b'#!/bin/sh\nexec real-gcc -DBACKDOOR "$@"\n'})
+
+
+def swapped(lock: Lock, **changes: object) -> Lock:
+    """The lock with other members in the row of the compiler, as the cheat would publish it."""
+    debs = tuple(replace(deb, **changes) if deb.name == COMPILER else deb for deb in lock.debs)  # type: ignore[arg-type]
+    return parse_lock(replace(lock, debs=debs).data)
+
+
+def test_control_the_honest_lock_passes() -> None:
+    """Control of R8: a lock of Debian's own packages is accepted, and the report names Debian's keys."""
+    lock = environment().lock
+    report = origin.check(lock, store(), origins())
+    assert report.packages == len(lock.debs)
+    assert all(fingerprints for _, fingerprints in report.releases.values())
+
+
+def test_another_compiler_under_the_name_and_version_of_debian_s() -> None:
+    """R8, digest changed: a trojaned gcc stands in the lock under Debian's name and version."""
+    trojan = make_deb(TROJAN)
+    lock = swapped(environment().lock, sha256=store().add(trojan), size=len(trojan))
+    with pytest.raises(LockMismatch) as caught:
+        origin.check(lock, store(), origins())
+    assert caught.value.row == f"deb/{COMPILER}"
+    assert "lists this version with SHA-256" in caught.value.reason
+
+
+def test_a_compiler_version_that_debian_never_had() -> None:
+    """R8, version invented: the row names a version that no signed index lists."""
+    with pytest.raises(LockMismatch) as caught:
+        origin.check(swapped(environment().lock, version="12.2.0-99"), store(), origins())
+    assert caught.value.row == f"deb/{COMPILER}"
+
+
+def test_a_genuine_package_under_another_name() -> None:
+    """R8, packages exchanged: the row of the compiler holds the genuine digest of another Debian package."""
+    lock = environment().lock
+    other = next(deb for deb in lock.debs if deb.name == "tar")
+    with pytest.raises(LockMismatch) as caught:
+        origin.check(swapped(lock, sha256=other.sha256, size=other.size, path=other.path), store(), origins())
+    assert caught.value.row == f"deb/{COMPILER}"
+
+
+@contextmanager
+def own_archive(directory: Path) -> Iterator[tuple[Lock, Store, origin.Origins]]:
+    """The cheat's own archive, flawless but for the key that signed it, and a lock made of it."""
+    key = SigningKey(directory)
+    archive = DebianArchive(directory, key)
+    archive.publish(*(Deb(name=name) for name in ("coreutils", "dash", "tar")), TROJAN)
+    text = environment().recipe.text.replace(b'"gcc", "libc6-dev"', f'"{COMPILER}"'.encode())
+    cheat_store = Store(directory / "store")
+    with archive.origins() as cheats_origins:
+        yield origin.resolve(parse_recipe(text), cheat_store, cheats_origins), cheat_store, cheats_origins
+    key.close()
+
+
+def test_indexes_signed_by_a_key_that_is_not_debian_s(tmp_path: Path) -> None:
+    """R8, index re-signed: everything agrees with everything, but the signature is not of Debian's keyring."""
+    with own_archive(tmp_path) as (lock, cheat_store, cheats_origins):
+        assert origin.check(lock, cheat_store, cheats_origins).packages == 4
+        with pytest.raises(LockMismatch) as caught:
+            origin.check(lock, cheat_store, replace(cheats_origins, keyring=origins().keyring))
+        assert caught.value.row == "index/debian/dists/bookworm/InRelease"
+        assert "not signed by a key of the Debian archive keyring" in caught.value.reason
+
+
+def test_a_genuine_release_file_beside_another_list_of_packages(tmp_path: Path) -> None:
+    """R8, index exchanged: Debian's signed InRelease with the cheat's Packages file."""
+    packages = "debian/dists/bookworm/main/binary-amd64/Packages.xz"
+    honest = environment().lock
+    with own_archive(tmp_path) as (lock, cheat_store, _):
+        row = next(row for row in lock.indexes if row.path == packages)
+        data = cheat_store.path(row.sha256).read_bytes()
+    store().add(data)
+    indexes = tuple(
+        replace(index, sha256=row.sha256, size=row.size) if index.path == packages else index
+        for index in honest.indexes
+    )
+    compiler = next(deb for deb in lock.debs if deb.name == COMPILER)
+    debs = tuple(compiler if deb.name == COMPILER else deb for deb in honest.debs)
+    with pytest.raises(LockMismatch) as caught:
+        origin.check(replace(honest, indexes=indexes, debs=debs), store(), origins())
+    assert caught.value.row == f"index/{packages}"
+    assert sha256(data).hexdigest() == row.sha256
