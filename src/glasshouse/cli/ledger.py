@@ -125,7 +125,9 @@ def proof(
 @app.command()
 def fsck(
     place: Annotated[str, typer.Argument(help="a ledger's URL, or a directory of tiles")],
-    policy: Annotated[Path, typer.Option("--policy", help="a c2sp.org/tlog-policy file, or the pinned charter")],
+    policy: Annotated[
+        Path, typer.Option("--policy", help="a c2sp.org/tlog-policy file, or the pinned charter", exists=True)
+    ] = Path("charter.json"),
     as_json: JsonOption = False,
 ) -> None:
     """Check a whole log: every entry against every tile against the signed checkpoint."""

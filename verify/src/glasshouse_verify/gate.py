@@ -273,7 +273,7 @@ class _Gate:
             text=f"{len(good)} independent rebuilders got the same bytes (the charter asks for {rule.quorum})",
             by=tuple(good),
             when=max(good.values()),
-            recheck=f"glasshouse rebuild {self.the_release.says.product} {self.the_release.says.version}",
+            recheck=f"glasshouse rebuild {self.the_release.says.product} {self.the_release.says.version} --node NODE",
         )
 
     def _verdict(self, entry: _Entry[Rebuild]) -> Verdict:

@@ -1,5 +1,6 @@
 """The `glasshouse demo` command."""
 
+import contextlib
 import json
 import sys
 import time
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     as_json: Annotated[bool, typer.Option("--json", help="end with one JSON object")] = False,
     cheat: Annotated[str | None, typer.Option("--cheat", help="play one cheat; 'list' names them")] = None,
+    stay: Annotated[bool, typer.Option("--stay", help="leave the parties running until Ctrl-C")] = False,
     directory: Annotated[Path, typer.Option("--directory", help="where the demo lives")] = Path(".demo"),
 ) -> None:
     """Run the whole initiative on this machine: vendor, supervisor, rebuilder, witnesses and a customer."""
@@ -37,21 +39,33 @@ def demo(
         typer.echo(f"The cheats:\n{names}")
         raise typer.Exit(0 if cheat == "list" else 2)
     probe()
-    console = Console(stderr=True)
+    say = Console(stderr=True, log_path=False).log
     started = time.monotonic()
-    with Stage(root=directory.absolute(), say=console.log) as stage:
-        story = Story(stage, wares(), [small_ware("1.0")], console.log)
-        ready = stage.pin.exists() and any(stage.evidence.glob("*.evidence"))
-        if cheat is not None and ready:
-            story.resume()
-        else:
-            story.found()
-            story.release()
-            story.oversee()
-            story.check()
+    with Stage(root=directory.absolute(), say=say) as stage:
+        story = Story(stage, wares(), [small_ware("1.0")], say)
+        _tell(story, alone=cheat is not None)
         played = [play(name, story) for name in (CHEATS if cheat is None else (cheat,))]
-    seconds = round(time.monotonic() - started)
-    page = write_report(directory.absolute(), story.proven, played, seconds)
+        _conclude(story, played, round(time.monotonic() - started), as_json=as_json)
+        if stay:
+            _stay(stage)
+    if not all(p.caught for p in played):
+        raise DemoFailed("a cheat was not caught: " + ", ".join(p.name for p in played if not p.caught))
+
+
+def _tell(story: Story, *, alone: bool) -> None:
+    """The honest story; where a cheat is played alone, an earlier run's stage will do."""
+    if alone and story.stage.pin.exists() and any(story.stage.evidence.glob("*.evidence")):
+        story.resume()
+        return
+    story.found()
+    story.release()
+    story.oversee()
+    story.check()
+
+
+def _conclude(story: Story, played: list[Played], seconds: int, *, as_json: bool) -> None:
+    directory = story.stage.root
+    page = write_report(directory, story.proven, played, seconds)
     document = {
         "schema": SCHEMA,
         "seconds": seconds,
@@ -66,10 +80,17 @@ def demo(
     if as_json:
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        typer.echo(f"\nDone in {seconds} s. The pin, the files and their evidence are in {directory}/; the report:")
+        typer.echo(f"\nDone in {seconds} s. The pin, the files and their evidence are in {directory}; the report:")
         typer.echo(f"  {page.as_uri()}")
-    if not all(p.caught for p in played):
-        raise DemoFailed("a cheat was not caught: " + ", ".join(p.name for p in played if not p.caught))
+
+
+def _stay(stage: Stage) -> None:
+    """Keep the parties running for somebody who tries the commands."""
+    typer.echo(f"The ledger answers at {stage.ledger_url} until Ctrl-C.", err=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            stage.check_alive()
+            time.sleep(1)
 
 
 def _print_tables(console: Console, proven: list[Proof], played: list[Played]) -> None:

@@ -5,8 +5,11 @@ import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from glasshouse_verify.statement import Use
 
 from glasshouse.cli.demo.stage import (
     CAST,
@@ -20,6 +23,11 @@ from glasshouse.cli.demo.stage import (
     load,
     terms,
 )
+from glasshouse.cli.wiring import follow, read_pin
+from glasshouse.ledger.client import LedgerClient
+from glasshouse.ledger.history import History
+from glasshouse.ledger.view import View
+from glasshouse.supervision.auditor import rows_of
 
 REBUILD_SECONDS = 900.0
 START_SECONDS = 60.0
@@ -63,6 +71,10 @@ class Story:
         """`wares` are released in the story; `extras` are products of the charter that the cheats are played on."""
         self.stage, self.wares, self.extras, self.say = stage, wares, extras, say
         self.proven: list[Proof] = []
+
+    @cached_property
+    def _history(self) -> History:
+        return History(read_pin(self.stage.pin))
 
     def found(self) -> None:
         """Every party makes its node and keys; the members sign the first charter; the ledger starts."""
@@ -151,7 +163,7 @@ class Story:
         for ware in self.wares:
             self.await_status(ware.product, ware.version)
         for ware in self.wares:
-            for row in self._rows(ware.product, ware.version):
+            for row in self.rows(ware.product, ware.version):
                 for party, verdict in row["verdicts"].items():
                     self.proven.append(
                         Proof(
@@ -166,25 +178,29 @@ class Story:
         self.say(f"{SUPERVISOR} and {REBUILDER} rebuild {product} {version} from the source pack")
 
         def spoken() -> bool:
-            rows = self._rows(product, version)
+            rows = self.rows(product, version)
             return bool(rows) and all(v.get("verdict") for row in rows for v in row["verdicts"].values())
 
         self.stage.wait(f"the verdicts on {product} {version}", spoken, REBUILD_SECONDS)
         self.say(f"{SUPERVISOR} proposes the status, {REBUILDER} recomputes and countersigns it")
         self.stage.wait(f"the status of {product} {version}", self._status_is_current, START_SECONDS)
 
-    def _rows(self, product: str, version: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.status()["rows"]
+    def rows(self, product: str, version: str) -> list[dict[str, Any]]:
+        """The status rows of a release as anybody can compute them from the ledger now."""
+        rows = self._onlooker().status_rows()
         return [row for row in rows if row["key"].startswith(f"{product}/{version}/")]
 
-    def status(self) -> dict[str, Any]:
-        """What anybody can compute from the ledger now."""
-        pin = ("--charter", self.stage.pin)
-        return dict(load(self.stage.run("status", "show", "--ledger", self.stage.ledger_url, *pin, "--json")))
-
     def _status_is_current(self) -> bool:
-        status = self.status()
-        return bool(status["signed"]) and status["signed"]["rows_current"]
+        history = self._onlooker()
+        signed = list(history.standing(Use.STATUS))
+        return bool(signed) and signed[-1].predicate.rows == rows_of(history)[1]
+
+    def _onlooker(self) -> History:
+        """The ledger through the eyes of somebody with nothing but the pin, brought up to date."""
+        place, policy = self.stage.root / "scratch" / "onlooker", self._history.chain.newest.charter.policy
+        with LedgerClient(self.stage.ledger_url) as client, View(place, policy) as view:
+            follow(client, view, self._history)
+        return self._history
 
     def check(self) -> None:
         """The customer fetches evidence for each file and checks it offline."""
