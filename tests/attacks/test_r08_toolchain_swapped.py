@@ -1,7 +1,11 @@
-"""R8: the toolchain is swapped in the environment lock.
+"""R8 Toolchain swapped in the environment lock.
 
-The rebuilder notices, alone: it holds Debian's keyring, reads the archived indexes that the lock itself names, and
-refuses the lock with the name of the row that Debian did not sign for. The vendor's own check tells it the same.
+Cheat: the vendor puts a compiler of its own into the environment, under the name of Debian's: another digest in the
+    row, an invented version, another package, indexes signed by its own key, or its own list of packages beside
+    Debian's signed index.
+Noticed by: every rebuilder before it builds anything; it holds Debian's keyring and checks each row of the lock
+    against the archived indexes that the lock names.
+Seen: the verdict *build-failed* with the row of the lock and what Debian lists instead; exit 5 at the customer.
 """
 
 from collections.abc import Iterator
@@ -30,16 +34,16 @@ def swapped(lock: Lock, **changes: object) -> Lock:
     return parse_lock(replace(lock, debs=debs).data)
 
 
-def test_control_the_honest_lock_passes() -> None:
-    """Control of R8: a lock of Debian's own packages is accepted, and the report names Debian's keys."""
+def test_control_an_honest_lock() -> None:
+    """A lock of Debian's own packages is accepted, and the report names Debian's keys."""
     lock = environment().lock
     report = origin.check(lock, store(), origins())
     assert report.packages == len(lock.debs)
     assert all(fingerprints for _, fingerprints in report.releases.values())
 
 
-def test_another_compiler_under_the_name_and_version_of_debian_s() -> None:
-    """R8, digest changed: a trojaned gcc stands in the lock under Debian's name and version."""
+def test_attack_another_compiler_under_the_name_and_version_of_debians() -> None:
+    """A trojaned gcc stands in the lock under Debian's name and version."""
     trojan = make_deb(TROJAN)
     lock = swapped(environment().lock, sha256=store().add(trojan), size=len(trojan))
     with pytest.raises(LockMismatch) as caught:
@@ -48,15 +52,15 @@ def test_another_compiler_under_the_name_and_version_of_debian_s() -> None:
     assert "lists this version with SHA-256" in caught.value.reason
 
 
-def test_a_compiler_version_that_debian_never_had() -> None:
-    """R8, version invented: the row names a version that no signed index lists."""
+def test_attack_a_compiler_version_that_debian_never_had() -> None:
+    """The row names a version that no signed index lists."""
     with pytest.raises(LockMismatch) as caught:
         origin.check(swapped(environment().lock, version="12.2.0-99"), store(), origins())
     assert caught.value.row == f"deb/{COMPILER}"
 
 
-def test_a_genuine_package_under_another_name() -> None:
-    """R8, packages exchanged: the row of the compiler holds the genuine digest of another Debian package."""
+def test_attack_a_genuine_package_under_another_name() -> None:
+    """The row of the compiler holds the genuine digest of another Debian package."""
     lock = environment().lock
     other = next(deb for deb in lock.debs if deb.name == "tar")
     with pytest.raises(LockMismatch) as caught:
@@ -77,7 +81,7 @@ def own_archive(directory: Path) -> Iterator[tuple[Lock, Store, origin.Origins]]
     key.close()
 
 
-def test_indexes_signed_by_a_key_that_is_not_debian_s(tmp_path: Path) -> None:
+def test_attack_indexes_signed_by_another_key(tmp_path: Path) -> None:
     """R8, index re-signed: everything agrees with everything, but the signature is not of Debian's keyring."""
     with own_archive(tmp_path) as (lock, cheat_store, cheats_origins):
         assert origin.check(lock, cheat_store, cheats_origins).packages == 4
@@ -87,8 +91,8 @@ def test_indexes_signed_by_a_key_that_is_not_debian_s(tmp_path: Path) -> None:
         assert "not signed by a key of the Debian archive keyring" in caught.value.reason
 
 
-def test_a_genuine_release_file_beside_another_list_of_packages(tmp_path: Path) -> None:
-    """R8, index exchanged: Debian's signed InRelease with the cheat's Packages file."""
+def test_attack_a_genuine_release_file_beside_another_list_of_packages(tmp_path: Path) -> None:
+    """Debian's signed InRelease with the cheat's Packages file."""
     packages = "debian/dists/bookworm/main/binary-amd64/Packages.xz"
     honest = environment().lock
     with own_archive(tmp_path) as (lock, cheat_store, _):

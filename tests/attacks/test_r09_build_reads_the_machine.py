@@ -1,7 +1,12 @@
-"""R9: a build step reads the network, the clock, the host name or the CPU.
+"""R9 A build step that reads the network, the clock, the host name or the CPU.
 
-The sandbox removes the first and fixes the third; the clock and the CPU cannot be hidden, so the rebuilder builds at
-another time and on other CPUs, and a build that writes them down comes out different.
+Cheat: the vendor's build fetches a payload, or makes its output depend on when or on which machine it runs, so that it
+    builds one thing on the conveyor and another one elsewhere.
+Noticed by: the sandbox of the vendor and of every rebuilder, where the network is absent and the host name the same
+    everywhere; for the clock and the CPU, which cannot be hidden, every rebuilder, who builds at another time and on
+    another number of CPUs.
+Seen: a failed build that names the connection; *differs* for what depends on clock or CPU count. CPU model and kernel
+    are not varied on one machine, and the verdict says so.
 """
 
 import os
@@ -48,13 +53,13 @@ def conveyor_and_rebuilder(tmp_path: Path, script: str) -> tuple[dict[str, str],
 
 
 def test_control_an_honest_build_is_identical(tmp_path: Path) -> None:
-    """Control of R9: a build that reads nothing but its source comes out the same at another time and on one CPU."""
+    """A build that reads nothing but its source comes out the same at another time and on one CPU."""
     shipped, rebuilt = conveyor_and_rebuilder(tmp_path, "cc -O2 -o /build/out/out hello.c")
     assert shipped == rebuilt
 
 
-def test_a_build_that_fetches_from_the_network(tmp_path: Path) -> None:
-    """R9, network: a server waits on the very machine, and the build cannot reach it; nothing is built."""
+def test_attack_fetch_from_the_network(tmp_path: Path) -> None:
+    """A server waits on the very machine, and the build cannot reach it; nothing is built."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
         port = server.getsockname()[1]
@@ -68,22 +73,22 @@ def test_a_build_that_fetches_from_the_network(tmp_path: Path) -> None:
             server.accept()
 
 
-def test_a_build_that_resolves_names(tmp_path: Path) -> None:
-    """R9, network: there is no resolver and no host table either."""
+def test_attack_resolve_names(tmp_path: Path) -> None:
+    """There is no resolver and no host table either."""
     with pytest.raises(BuildFailed):
         run_script(tmp_path, "cat /etc/resolv.conf /etc/hosts > /build/out/out")
 
 
-def test_a_build_that_writes_the_host_name_down(tmp_path: Path) -> None:
-    """R9, host name: what it writes down is the same everywhere, and is not this machine's."""
+def test_attack_write_the_host_name_down(tmp_path: Path) -> None:
+    """What it writes down is the same everywhere, and is not this machine's."""
     shipped, rebuilt = conveyor_and_rebuilder(tmp_path, "uname -n > /build/out/out; cat /proc/sys/kernel/hostname")
     assert shipped == rebuilt
     assert (tmp_path / "vendor/out/out").read_text() == "builder\n"
     assert (tmp_path / "vendor/out/build.log").read_text() == "builder\n"
 
 
-def test_a_build_that_writes_the_time_down(tmp_path: Path) -> None:
-    """R9, clock: two builds at two times differ, so the rebuilder's verdict is *differs*."""
+def test_attack_write_the_time_down(tmp_path: Path) -> None:
+    """Two builds at two times differ, so the rebuilder's verdict is *differs*."""
     script = (
         'cc -DBUILT="\\"$(date)\\"" -include hello.c -x c -o /build/out/out - <<END\nconst char *built = BUILT;\nEND'
     )
@@ -91,22 +96,22 @@ def test_a_build_that_writes_the_time_down(tmp_path: Path) -> None:
     assert shipped != rebuilt
 
 
-def test_a_build_that_uses_the_time_of_the_commit_instead(tmp_path: Path) -> None:
-    """Control of R9, clock: the same build step with SOURCE_DATE_EPOCH, which the compiler's __DATE__ follows."""
+def test_control_the_time_of_the_commit_instead(tmp_path: Path) -> None:
+    """The same build step with SOURCE_DATE_EPOCH, which the compiler's __DATE__ follows."""
     script = 'echo "const char *built = __DATE__ __TIME__;" >> hello.c; cc -o /build/out/out hello.c'
     shipped, rebuilt = conveyor_and_rebuilder(tmp_path, script)
     assert shipped == rebuilt
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one CPU, so CPUs cannot be varied")
-def test_a_build_that_counts_the_cpus(tmp_path: Path) -> None:
-    """R9, CPU: the number of CPUs differs between the builds, so a build that writes it down differs."""
+def test_attack_count_the_cpus(tmp_path: Path) -> None:
+    """The number of CPUs differs between the builds, so a build that writes it down differs."""
     shipped, rebuilt = conveyor_and_rebuilder(tmp_path, "nproc > /build/out/out")
     assert shipped != rebuilt
 
 
-def test_a_verdict_says_what_was_not_varied(tmp_path: Path) -> None:
-    """R9, the limit: the CPU model and the kernel are the same on one machine, and the result says so."""
+def test_control_a_result_says_what_was_not_varied(tmp_path: Path) -> None:
+    """The CPU model and the kernel are the same on one machine, and the result says so."""
     result = run_script(tmp_path, "echo > /build/out/out")
     text = " ".join(result.not_varied)
     assert "CPU" in text

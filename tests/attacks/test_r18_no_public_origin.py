@@ -1,7 +1,10 @@
-"""R18: a lock row that its public origin does not have, or a prebuilt binary copied out of the source tree.
+"""R18 A lock row without a public origin, or a prebuilt binary copied out of the source.
 
-The rebuilder notices both, alone: it checks every row against the origin itself, and it looks for every program of the
-output among the opaque binaries of the source, which it lists in any case.
+Cheat: the vendor smuggles a program past the source: as a package or wheel of its own in the environment, or as a
+    prebuilt binary in the source tree (in an archive there, perhaps) that the build only copies into its output.
+Noticed by: every rebuilder: it asks the public origin for each row, and looks for each program of the output among the
+    opaque binaries of the source, which it lists in any case. Equal bytes alone would say *identical*.
+Seen: the verdict *build-failed* with the row of the lock, or with the path in the source that was copied.
 """
 
 import gzip
@@ -33,12 +36,12 @@ def with_rows(lock: Lock, *rows: DebRow | WheelRow) -> Lock:
 
 
 def test_control_every_row_has_its_public_origin() -> None:
-    """Control of R18: every row of an honest lock is found at its origin."""
+    """Every row of an honest lock is found at its origin."""
     assert origin.check(environment().lock, store(), origins()).packages > 50
 
 
-def test_a_package_that_debian_does_not_have() -> None:
-    """R18, package: a package of the vendor's own, well-formed and at hand, is no part of an environment."""
+def test_attack_a_package_that_debian_does_not_have() -> None:
+    """A package of the vendor's own, well-formed and at hand, is no part of an environment."""
     data = make_deb(Deb(name="build-helper", files={"usr/bin/helper": b"x"}))
     genuine = environment().lock.debs[0]
     row = replace(
@@ -53,8 +56,8 @@ def test_a_package_that_debian_does_not_have() -> None:
     assert caught.value.row == "deb/build-helper"
 
 
-def test_a_wheel_that_the_package_index_does_not_have() -> None:
-    """R18, wheel: a wheel of the vendor's own under the name of a public project."""
+def test_attack_a_wheel_that_the_package_index_does_not_have() -> None:
+    """A wheel of the vendor's own under the name of a public project."""
     filename = "yara_x-1.23.0+vendor-cp39-abi3-manylinux_2_28_x86_64.whl"
     data = b"not public"
     row = WheelRow(
@@ -102,7 +105,7 @@ def build_twice(tmp_path: Path, files: dict[str, str | bytes], command: str) -> 
 
 
 def test_control_a_program_built_from_its_source(program: bytes, tmp_path: Path) -> None:
-    """Control of R18: an opaque binary lies in the tree, say as test data, and the output does not come from it."""
+    """An opaque binary lies in the tree, say as test data, and the output does not come from it."""
     files: dict[str, str | bytes] = {"hello.c": HELLO, "tests/sample.bin": program}
     tree, result = build_twice(tmp_path, files, "cc -o /build/out/out hello.c")
     assert copied_from_source(result.outputs, tree) == ()
@@ -118,10 +121,10 @@ def test_control_a_program_built_from_its_source(program: bytes, tmp_path: Path)
     ],
     ids=["plain", "gzip", "zip"],
 )
-def test_a_prebuilt_program_shipped_as_built(
+def test_attack_a_prebuilt_program_shipped_as_built(
     hide: Callable[[bytes], bytes], source_path: str, program: bytes, tmp_path: Path
 ) -> None:
-    """R18, binary: the build only copies a program that lies in the source, perhaps in an archive there."""
+    """The build only copies a program that lies in the source, perhaps in an archive there."""
     files: dict[str, str | bytes] = {"vendor/tool": hide(program), "program": program}
     tree, result = build_twice(tmp_path, files, "cp program /build/out/out")
     assert copied_from_source(result.outputs, tree) == (("out", "program"),)
@@ -129,8 +132,8 @@ def test_a_prebuilt_program_shipped_as_built(
     assert copied_from_source(result.outputs, without) == (("out", source_path),)
 
 
-def test_a_prebuilt_program_inside_of_a_shipped_archive(program: bytes, tmp_path: Path) -> None:
-    """R18, binary: the output is a wheel, or any archive, that holds a copy."""
+def test_attack_a_prebuilt_program_inside_of_a_shipped_archive(program: bytes, tmp_path: Path) -> None:
+    """The output is a wheel, or any archive, that holds a copy."""
     tree = tree_of(tmp_path / "tree", {"lib/x.so": program})
     wheel = tmp_path / "x-1-py3-none-any.whl"
     wheel.write_bytes(zipped({"x/__init__.py": b"", "x/x.so": program}))
