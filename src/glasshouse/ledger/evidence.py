@@ -157,10 +157,11 @@ class _Finder:
 
 
 def _find_release(find: _Finder, digest: str, name: str | None) -> tuple[_Found, ReleasedFile]:
-    for found in find.standing(digest, Release):
-        for file in found.predicate.files:
-            if file.sha256 == digest and name in (None, file.name):
-                return found, file
+    candidates = [
+        (f, file) for f in find.standing(digest, Release) for file in f.predicate.files if file.sha256 == digest
+    ]
+    for found, file in sorted(candidates, key=lambda candidate: candidate[1].name != name):
+        return found, file
     raise NotThere(f"the ledger has no release of a file with SHA-256 {digest}")
 
 

@@ -56,7 +56,7 @@ class Forger:
 
     def release_honest(self) -> list[Path]:
         """An honest release, by the vendor's own command."""
-        return self.story.release_one(self.ware)
+        return self.story.release_one(self.ware, self._scratch())
 
     def release_altered(self, addition: bytes) -> Path:
         """Build honestly, then ship other bytes: what a back-doored conveyor does."""
@@ -157,9 +157,14 @@ class Forger:
         post(client, envelope, {release.provenance: provenance, release.sbom: b"{}", **blobs})
 
     def _download(self, name: str, content: bytes) -> Path:
-        place = self.story.stage.root / "scratch" / self.version / name
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place = self._scratch() / "offered" / name
+        place.parent.mkdir(exist_ok=True)
         place.write_bytes(content)
+        return place
+
+    def _scratch(self) -> Path:
+        place = self.story.stage.root / "scratch" / self.version
+        place.mkdir(parents=True, exist_ok=True)
         return place
 
     def evidence_without_rebuilds(self, file: Path) -> Path:

@@ -129,10 +129,10 @@ class Story:
     def release(self) -> None:
         """The vendor locks each environment, builds in its sandbox, and publishes; the rebuilders follow at once."""
         for ware in self.wares:
-            self.release_one(ware)
+            self.release_one(ware, self.stage.downloads)
 
-    def release_one(self, ware: Ware) -> list[Path]:
-        """Release one product; its files go to the customer's downloads."""
+    def release_one(self, ware: Ware, into: Path) -> list[Path]:
+        """Release one product and copy its files to a directory."""
         stage = self.stage
         lock = self.lock(ware)
         self.say(f"{VENDOR} builds {ware.product} {ware.version} in its sandbox, signs and logs it")
@@ -141,8 +141,8 @@ class Story:
         )
         files = [Path(name) for name in load(answer)["files"]]
         for file in files:
-            shutil.copy(file, stage.downloads)
-        return [stage.downloads / file.name for file in files]
+            shutil.copy(file, into)
+        return [into / file.name for file in files]
 
     def lock(self, ware: Ware) -> Path:
         """The environment lock of a product, made once a run."""
@@ -216,8 +216,9 @@ class Story:
                 self.proven.append(Proof(claim=f"{file.name}: {claim['text']}", by=by, how=claim["recheck"]))
 
     def fetch_evidence(self, file: Path) -> Path:
-        """Evidence for one download."""
-        place = self.stage.evidence / f"{file.name}.evidence"
+        """Evidence for a file: in the evidence directory for a download, else beside it."""
+        into = self.stage.evidence if file.parent == self.stage.downloads else file.parent
+        place = into / f"{file.name}.evidence"
         pin = ("--charter", self.stage.pin)
         self.stage.run("evidence", "get", file, "--ledger", self.stage.ledger_url, *pin, "--out", place)
         return place
