@@ -11,12 +11,16 @@ from typing import NotRequired, TypedDict
 
 
 class Figure(TypedDict):
-    """What a benchmark reports. Exactly one of `floor` and `peer` is there; `ratio` is ours over that one."""
+    """What a benchmark reports: exactly one of `floor`, `peer` and `limit`.
+
+    `ratio` is ours over the floor or the peer; of a limit, how many times ours fits into it.
+    """
 
     name: str
     ours: float
     floor: NotRequired[float]
     peer: NotRequired[float]
+    limit: NotRequired[float]
     ratio: float
     unit: str
     target: str

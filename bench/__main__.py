@@ -15,6 +15,7 @@ SCHEMA = "glasshouse.bench/v1"
 ALL = "all"
 _TEXTS = ("name", "unit", "target", "notes")
 _NUMBERS = ("ours", "ratio")
+_RIVALS = ("floor", "peer", "limit")
 
 
 def benchmarks() -> dict[str, str]:
@@ -25,9 +26,9 @@ def benchmarks() -> dict[str, str]:
 
 def check_figure(name: str, figure: Figure) -> Figure:
     """Refuse a figure that a reader of the JSON could not rely on; raises ValueError."""
-    rivals = [rival for rival in ("floor", "peer") if rival in figure]
+    rivals = [rival for rival in _RIVALS if rival in figure]
     if len(rivals) != 1:
-        raise ValueError(f"{name}: has to report a floor or a peer, one of them")
+        raise ValueError(f"{name}: has to report a floor or a peer or a limit, one of them")
     unknown = set(figure) - {*_TEXTS, *_NUMBERS, *rivals}
     if unknown:
         raise ValueError(f"{name}: reports {', '.join(sorted(unknown))}, which nobody knows")
@@ -53,8 +54,7 @@ def _as_table(figures: list[Figure]) -> str:
     heading = ("name", "ours", "beside", "", "ratio", "unit", "target")
     rows = [heading]
     for figure in figures:
-        rival = "floor" if "floor" in figure else "peer"
-        beside = figure["floor"] if "floor" in figure else figure["peer"]
+        rival, beside = next((rival, figure.get(rival, math.nan)) for rival in _RIVALS if rival in figure)
         rows.append(
             (
                 figure["name"],
