@@ -92,7 +92,8 @@ class Long(world.World):  # type: ignore[misc]
         return Frontier.load(size, self.read)
 
     def entry(self, index: int) -> bytes:
-        return self.entries.places[index]
+        data: bytes = self.entries.places[index]
+        return data
 
     def lookup(self, sha: str) -> list[int]:
         return [index for index, entry in self.entries.places.items() if sha in self._named(entry)]
