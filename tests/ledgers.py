@@ -28,6 +28,7 @@ from glasshouse.ledger.writer import Writer, new_entry
 from glasshouse.parties.signer import FileSigner
 from glasshouse.storage.db import Database
 from glasshouse.storage.objects import DirectoryStore, ObjectStore
+from glasshouse.storage.postgres import EmbeddedPostgres
 
 NO_WITNESSES = Witnessing()
 
@@ -227,3 +228,16 @@ class MemoryTree:
         if proof is None:
             proof = consistency_proof(old, size, self.read) if old < size else ()
         return format_request(old, proof, note)
+
+
+@contextlib.contextmanager
+def own_database(directory: Path) -> Iterator[Database]:
+    """A cluster of its own: another machine, or one whose disk will be tampered with."""
+    with EmbeddedPostgres(directory) as postgres, Database(postgres.dsn) as database:
+        yield database
+
+
+def cluster_of(directory: Path) -> Path:
+    """The files of such a cluster, while it is stopped."""
+    location = directory / "location"
+    return (Path(location.read_text()) if location.is_file() else directory / "home") / "cluster"
