@@ -82,7 +82,7 @@ def own_archive(directory: Path) -> Iterator[tuple[Lock, Store, origin.Origins]]
 
 
 def test_attack_indexes_signed_by_another_key(tmp_path: Path) -> None:
-    """R8, index re-signed: everything agrees with everything, but the signature is not of Debian's keyring."""
+    """Everything agrees with everything, but the signature is not of Debian's keyring."""
     with own_archive(tmp_path) as (lock, cheat_store, cheats_origins):
         assert origin.check(lock, cheat_store, cheats_origins).packages == 4
         with pytest.raises(LockMismatch) as caught:

@@ -24,7 +24,6 @@ from glasshouse.conveyor.errors import OriginUnavailable
 PARALLEL_DOWNLOADS = 6
 MAX_DOWNLOAD_BYTES = 2 << 30
 _ATTEMPTS = 3
-_CHUNK_BYTES = 1 << 18
 
 # Called from any thread with the name of what was fetched, and how many of how many are done.
 Progress = Callable[[str, int, int], None]
@@ -145,7 +144,7 @@ def _append(item: Wanted, client: httpx.Client, out: IO[bytes]) -> None:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise httpx.RemoteProtocolError("the partial file is not a beginning of the resource")
         response.raise_for_status()
-        for chunk in response.iter_bytes(_CHUNK_BYTES):
+        for chunk in response.iter_bytes():
             have += len(chunk)
             if have > limit:
                 out.truncate(0)
@@ -163,7 +162,7 @@ def get_bytes(url: str, client: httpx.Client, limit: int, accept: str = "*/*") -
         with client.stream("GET", url, headers={"Accept": accept}) as response:
             response.raise_for_status()
             data = bytearray()
-            for chunk in response.iter_bytes(_CHUNK_BYTES):
+            for chunk in response.iter_bytes():
                 data += chunk
                 if len(data) > limit:
                     raise OriginUnavailable(f"{url} is larger than {limit} bytes")
