@@ -48,7 +48,8 @@ from glasshouse_verify.statement import (
     parse_statement,
     predicate_type,
 )
-from glasshouse_verify.tlog import Frontier, leaf_hash
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import Frontier
 
 from glasshouse.ledger.evidence import assemble
 from glasshouse.ledger.history import History
@@ -98,6 +99,7 @@ class World:
     def __init__(self, **changes: Any) -> None:
         self.now = NOW
         self.keys = {name: seeded(name) for name in (*ROLES, "log", "w1-note", "w2-note", "mallory", "acme-old")}
+        self.witnesses, self.log_key = ("w1", "w2"), "log"
         self.entries: list[bytes] = []
         self.blobs = {digest(content): content for content in (b"pack", b"sbom")}
         self.handovers: dict[int, bytes] = {}
@@ -310,10 +312,14 @@ class World:
     def honest(self) -> str:
         """The whole honest run; returns the release's id."""
         release = self.release()
+        self.oversee(release)
+        return release
+
+    def oversee(self, release: str) -> str:
+        """Honest rebuilds of a release and the status after them; returns the status's id."""
         self.rebuild(release, "lab")
         self.rebuild(release, "second")
-        self.status()
-        return release
+        return self.status()
 
     # The ledger as a source of evidence
 
@@ -323,13 +329,13 @@ class World:
             frontier.append(leaf_hash(entry))
         return frontier
 
-    def checkpoint(self, *witnesses: str, size: int | None = None, key: str = "log", when: int | None = None) -> bytes:
+    def checkpoint(self, *witnesses: str, size: int | None = None, key: str = "", when: int | None = None) -> bytes:
         size = len(self.entries) if size is None else size
         text = format_checkpoint(Checkpoint(origin=ORIGIN, size=size, root=self.frontier(size).root()))
-        return self.cosign(text, *(witnesses or ("w1", "w2")), key=key, when=when)
+        return self.cosign(text, *(witnesses or self.witnesses), key=key, when=when)
 
-    def cosign(self, text: str, *witnesses: str, key: str = "log", when: int | None = None) -> bytes:
-        signatures = [self.note_signature(text, ORIGIN, key, ED25519, 0)]
+    def cosign(self, text: str, *witnesses: str, key: str = "", when: int | None = None) -> bytes:
+        signatures = [self.note_signature(text, ORIGIN, key or self.log_key, ED25519, 0)]
         for name in witnesses:
             signatures.append(
                 self.note_signature(text, f"{name}.example", f"{name}-note", COSIGNATURE_V1, when or self.now - 30)
