@@ -39,11 +39,13 @@ def draft(
     terms: Annotated[Path, typer.Argument(help="the terms (TOML)", exists=True, dir_okay=False)],
     cards: Annotated[list[Path], typer.Argument(help="the parties' card.json files", exists=True)],
     out: Annotated[Path, typer.Option("--out", help="where to write the draft")] = Path("charter-draft.json"),
+    as_json: JsonOption = False,
 ) -> None:
     """Make the first charter from the parties' cards and the terms they agreed on; nobody has signed it yet."""
     payload = draft_first(parse_terms(terms.read_text()), [parse_card(c.read_bytes()) for c in cards], int(time.time()))
     files.write(out, payload)
-    typer.echo(f"Wrote {out}: charter {statement_id(payload)}")
+    document = {"schema": "glasshouse.charter-draft/v1", "out": str(out), "id": statement_id(payload)}
+    emit(document, f"Wrote {out}: charter {statement_id(payload)}", as_json=as_json)
 
 
 @app.command()
@@ -51,6 +53,7 @@ def sign(
     document: Annotated[Path, typer.Argument(help="the draft, or the envelope with the signatures so far")],
     node: NodeOption = Path(),
     out: Annotated[Path, typer.Option("--out", help="the envelope to write")] = Path("charter-signed.json"),
+    as_json: JsonOption = False,
 ) -> None:
     """Add this member's signature to a draft; members pass the envelope on until it has its quorum."""
     data = document.read_bytes().rstrip(b"\n")
@@ -61,13 +64,16 @@ def sign(
         parse_statement(data)
         envelope = sign_statement(data, signer)
     files.write(out, format_envelope(envelope))
-    typer.echo(f"Wrote {out}: {len(envelope.signatures)} signatures")
+    count = len(envelope.signatures)
+    answer = {"schema": "glasshouse.charter-sign/v1", "out": str(out), "signatures": count}
+    emit(answer, f"Wrote {out}: {count} signatures", as_json=as_json)
 
 
 @app.command()
 def pin(
     document: Annotated[Path, typer.Argument(help="the signed first charter")],
     out: Annotated[Path, typer.Option("--out", help="the pin to write")] = Path("charter.json"),
+    as_json: JsonOption = False,
 ) -> None:
     """Check that a first charter carries its members' quorum and write it as the pin that customers keep."""
     envelope = parse_envelope(document.read_bytes())
@@ -76,13 +82,16 @@ def pin(
     if len(voters) < charter.members.quorum:
         raise QuorumError(f"the charter has {len(voters)} of the {charter.members.quorum} member votes it needs")
     files.write(out, envelope.payload)
-    typer.echo(f"Wrote {out}: charter {statement_id(envelope.payload)}, signed by {', '.join(sorted(voters))}")
+    identity, names = statement_id(envelope.payload), sorted(voters)
+    answer = {"schema": "glasshouse.charter-pin/v1", "out": str(out), "id": identity, "signed_by": names}
+    emit(answer, f"Wrote {out}: charter {identity}, signed by {', '.join(names)}", as_json=as_json)
 
 
 @app.command()
 def amend(
     patch: Annotated[Path, typer.Argument(help="a JSON merge patch (RFC 7396) of the charter", exists=True)],
     node: NodeOption = Path(),
+    as_json: JsonOption = False,
 ) -> None:
     """Propose the next version to the ledger: the newest charter with a merge patch, under this member's vote."""
     try:
@@ -93,7 +102,9 @@ def amend(
         newest = session.follow().chain.newest
         payload = draft_amendment(newest, change, session.node.settings.party, int(time.time()))
         index = session.post(sign_statement(payload, session.node.signer(NAME)))
-    typer.echo(f"Proposed charter {newest.charter.version + 1} at entry {index}: {statement_id(payload)}")
+    identity, version = statement_id(payload), newest.charter.version + 1
+    document = {"schema": "glasshouse.charter-amend/v1", "id": identity, "version": version, "entry": index}
+    emit(document, f"Proposed charter {version} at entry {index}: {identity}", as_json=as_json)
 
 
 @app.command()
@@ -102,19 +113,22 @@ def join(
         list[Path], typer.Argument(help="card.json of each party that joins or has new keys", exists=True)
     ],
     out: Annotated[Path, typer.Option("--out", help="the merge patch to write")] = Path("patch.json"),
+    as_json: JsonOption = False,
 ) -> None:
     """Write the merge patch that adds parties, or new keys of known ones, to the charter; then: charter amend."""
     joining = [parse_card(path.read_bytes()) for path in cards]
     sites = {c.site.id: {"name": c.site.name, "jurisdiction": c.site.jurisdiction} for c in joining}
     change = {"parties": {c.party: party_of(c) for c in joining}, "sites": sites}
     files.write(out, json.dumps(change, indent=2).encode())
-    typer.echo(f"Wrote {out}; propose it with: glasshouse charter amend {out}")
+    document = {"schema": "glasshouse.charter-join/v1", "out": str(out), "parties": [c.party for c in joining]}
+    emit(document, f"Wrote {out}; propose it with: glasshouse charter amend {out}", as_json=as_json)
 
 
 @app.command()
 def vote(
     identity: Annotated[str, typer.Argument(help="the id of the proposed charter")],
     node: NodeOption = Path(),
+    as_json: JsonOption = False,
 ) -> None:
     """Add this member's vote to a proposal in the ledger; with the last vote needed it comes into force."""
     with open_session(node) as session:
@@ -124,11 +138,9 @@ def vote(
             raise SettingsError(
                 "id", f"no charter {identity[:16]}… is open for votes", "See: glasshouse charter history."
             )
-        before = history.chain.newest.charter.version
         index = session.post(add_signature(envelope, session.node.signer(NAME)))
-        after = session.follow().chain.newest.charter.version
-    state = f"charter {after} is in force" if after > before else "the quorum is not reached yet"
-    typer.echo(f"Voted at entry {index}; {state}")
+    document = {"schema": "glasshouse.charter-vote/v1", "id": identity, "entry": index}
+    emit(document, f"Voted at entry {index}. Where it stands: glasshouse charter history", as_json=as_json)
 
 
 @app.command()

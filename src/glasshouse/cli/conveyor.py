@@ -123,7 +123,12 @@ def release(
 @contextlib.contextmanager
 def open_press(node: Node) -> Iterator[Press]:
     """The conveyor of a node: its caches, and its keys in processes of their own."""
-    with http_client() as client, node.agent("conveyor") as conveyor, node.agent("release") as releaser:
+    with (
+        http_client() as client,
+        node.agent("conveyor") as conveyor,
+        node.agent("release") as releaser,
+        progress() as report,
+    ):
         yield Press(
             vendor=node.settings.party,
             store=Store(node.cache / "downloads"),
@@ -131,6 +136,7 @@ def open_press(node: Node) -> Iterator[Press]:
             roots=node.cache / "roots",
             conveyor=conveyor,
             releaser=releaser,
+            progress=report,
         )
 
 

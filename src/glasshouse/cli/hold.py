@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 from glasshouse_verify.codec import Digest, Identifier, Text
+from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.statement import Action, Hold, Release, Use, make_statement
 
-from glasshouse.cli.wiring import NodeOption, Session, open_session
+from glasshouse.cli.wiring import JsonOption, NodeOption, Session, emit, open_session
 from glasshouse.parties.errors import SettingsError
 from glasshouse.parties.signer import sign_statement
 
@@ -18,15 +19,19 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="why, for everybody 
 
 
 @app.command()
-def place(release: ReleaseArgument, reason: ReasonOption, node: NodeOption = Path()) -> None:
+def place(
+    release: ReleaseArgument, reason: ReasonOption, node: NodeOption = Path(), as_json: JsonOption = False
+) -> None:
     """Hold a release: from the next status on, no customer's gate passes it."""
-    _log(node, Action.HOLD, release, reason)
+    _log(node, Action.HOLD, release, reason, as_json=as_json)
 
 
 @app.command()
-def withdraw(release: ReleaseArgument, reason: ReasonOption, node: NodeOption = Path()) -> None:
+def withdraw(
+    release: ReleaseArgument, reason: ReasonOption, node: NodeOption = Path(), as_json: JsonOption = False
+) -> None:
     """Withdraw one's own release (vendor)."""
-    _log(node, Action.WITHDRAW, release, reason)
+    _log(node, Action.WITHDRAW, release, reason, as_json=as_json)
 
 
 @app.command()
@@ -35,9 +40,10 @@ def supersede(
     reason: ReasonOption,
     successor: Annotated[str | None, typer.Option("--by", help="the release that takes its place")] = None,
     node: NodeOption = Path(),
+    as_json: JsonOption = False,
 ) -> None:
     """Say that a release is superseded (vendor); it still verifies, and the status shows it."""
-    _log(node, Action.SUPERSEDE, release, reason, successor=successor)
+    _log(node, Action.SUPERSEDE, release, reason, successor=successor, as_json=as_json)
 
 
 @app.command()
@@ -45,9 +51,10 @@ def lift(
     hold: Annotated[str, typer.Argument(help="the statement id of the hold")],
     reason: ReasonOption,
     node: NodeOption = Path(),
+    as_json: JsonOption = False,
 ) -> None:
     """Lift a hold that this party placed."""
-    _log(node, Action.LIFT, None, reason, lifts=hold)
+    _log(node, Action.LIFT, None, reason, lifts=hold, as_json=as_json)
 
 
 def _log(
@@ -57,6 +64,8 @@ def _log(
     reason: str,
     successor: str | None = None,
     lifts: str | None = None,
+    *,
+    as_json: bool,
 ) -> None:
     with open_session(directory) as session:
         settings = session.node.settings
@@ -71,8 +80,11 @@ def _log(
             successor=None if successor is None else Digest(_release(session, successor)),
         )
         signer = session.node.signer("audit" if settings.auditor else "release")
-        index = session.post(sign_statement(make_statement(Use.HOLD, hold), signer))
-    typer.echo(f"Logged {action} at entry {index}; it counts from the next status on")
+        payload = make_statement(Use.HOLD, hold)
+        index = session.post(sign_statement(payload, signer))
+    document = {"schema": "glasshouse.hold/v1", "action": action.value, "id": statement_id(payload), "entry": index}
+    text = f"Logged {action} {statement_id(payload)} at entry {index}; it counts from the next status on"
+    emit(document, text, as_json=as_json)
 
 
 def _release(session: Session, name: str) -> str:

@@ -27,6 +27,7 @@ app = typer.Typer(no_args_is_help=True, help="Create, add to, read and check a t
 def create(
     founding: Annotated[Path | None, typer.Argument(help="the signed first charter, which becomes entry 0")] = None,
     node: NodeOption = Path(),
+    as_json: JsonOption = False,
 ) -> None:
     """Create this node's log, once. Without a charter only a log set `open` can be created."""
     from glasshouse.cli.serving import create_ledger
@@ -35,17 +36,23 @@ def create(
     if founding is None and opened.settings.ledger is not None and not opened.settings.ledger.open:
         raise SettingsError("founding", "is missing", "Give the signed first charter, or set open = true in [ledger].")
     log = create_ledger(opened, None if founding is None else founding.read_bytes().rstrip(b"\n"))
-    typer.echo(f"Created the log {log.origin}")
+    emit(
+        {"schema": "glasshouse.ledger-create/v1", "origin": log.origin},
+        f"Created the log {log.origin}",
+        as_json=as_json,
+    )
 
 
 @app.command()
 def add(
     entry: Annotated[Path, typer.Argument(help="a signed envelope, or any bytes for an open log", exists=True)],
     ledger: LedgerOption,
+    as_json: JsonOption = False,
 ) -> None:
     """Add an entry; prints its index once it is durable."""
     with LedgerClient(ledger) as client:
-        typer.echo(client.add(entry.read_bytes()))
+        index = client.add(entry.read_bytes())
+    emit({"schema": "glasshouse.ledger-add/v1", "index": index}, str(index), as_json=as_json)
 
 
 @app.command()

@@ -35,7 +35,7 @@ from glasshouse.conveyor.recipe import Recipe, parse_recipe
 from glasshouse.conveyor.rootfs import make_root
 from glasshouse.conveyor.sbom import bill_of_materials
 from glasshouse.conveyor.source import fetch_source
-from glasshouse.conveyor.store import Store
+from glasshouse.conveyor.store import Progress, Store
 from glasshouse.conveyor.tree import RECIPE_PATH, scan_tree
 from glasshouse.parties.signer import Signer, sign_statement
 from glasshouse.storage import files
@@ -53,6 +53,7 @@ class Press:
     roots: Path
     conveyor: Signer
     releaser: Signer
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +134,8 @@ class ReleaseRun:
             return
         out = self.directory / "out"
         shutil.rmtree(out, ignore_errors=True)
-        fetch(self.lock, self.press.store, self.press.origins)
-        root = make_root(self.lock, self.press.store, self.press.roots)
+        fetch(self.lock, self.press.store, self.press.origins, self.press.progress)
+        root = make_root(self.lock, self.press.store, self.press.roots, self.press.progress)
         tree = scan_tree(self.directory / "tree")
         result = build(tree, self.recipe, root, int(self._json("tree.json")["epoch"]), out)
         outputs = [{"name": o.name, "sha256": o.sha256, "size": o.size} for o in result.outputs]
