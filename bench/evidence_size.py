@@ -19,7 +19,8 @@ from glasshouse_verify.gate import check_file
 from glasshouse_verify.note import COSIGNATURE_V1, format_vkey
 from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import RebuiltFile, ReleasedFile, Source, Verdict
-from glasshouse_verify.tlog import Frontier, leaf_hash
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import Frontier
 
 from bench import Figure, median_seconds
 from glasshouse.conveyor.build import NOT_VARIED, BuildResult, Output

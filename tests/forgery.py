@@ -17,7 +17,7 @@ from glasshouse_verify.manifest import ManifestTree, RowProof, parse_rows
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.statement import Status, parse_statement
 from glasshouse_verify.status import status_key
-from glasshouse_verify.tlog import multiproof
+from glasshouse_verify.tree import multiproof
 from world import World
 
 

@@ -12,7 +12,8 @@ import uvicorn
 from glasshouse_verify.checkpoint import Checkpoint, format_checkpoint
 from glasshouse_verify.note import Note, VerifierKey, parse_note
 from glasshouse_verify.policy import Policy, witness_policy
-from glasshouse_verify.tlog import Frontier, consistency_proof, leaf_hash
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import Frontier, consistency_proof
 from notary import Notary
 from notary import witness as witness_notary
 from starlette.applications import Starlette

@@ -13,7 +13,8 @@ from glasshouse_verify.note import (
     signature_value,
     signed_bytes,
 )
-from glasshouse_verify.tlog import EMPTY_ROOT, Frontier, HashReader, leaf_hash, node_hash
+from glasshouse_verify.tlog import leaf_hash, node_hash
+from glasshouse_verify.tree import EMPTY_ROOT, Frontier, HashReader
 
 
 class Notary:

@@ -14,16 +14,14 @@ from glasshouse_verify.errors import FormatError, ProofError, VerifyError
 from glasshouse_verify.note import format_note, format_vkey, parse_note, parse_vkey, verify_note
 from glasshouse_verify.policy import Policy, check_checkpoint
 from glasshouse_verify.tile import entries_path, format_bundle, parse_bundle, parse_tile_path, tile_path, tile_reader
-from glasshouse_verify.tlog import (
+from glasshouse_verify.tlog import leaf_hash, verify_inclusion, verify_multiproof
+from glasshouse_verify.tree import (
     Frontier,
     consistency_proof,
     inclusion_proof,
-    leaf_hash,
     multiproof,
     tree_root,
     verify_consistency,
-    verify_inclusion,
-    verify_multiproof,
 )
 
 VECTORS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "vectors"

@@ -21,8 +21,8 @@ from glasshouse_verify.manifest import AbsenceProof, ManifestTree, RowProof, for
 from glasshouse_verify.note import format_note, format_vkey, parse_note, parse_vkey
 from glasshouse_verify.policy import format_policy, parse_policy, witness_policy
 from glasshouse_verify.tile import format_bundle, parse_bundle, parse_tile_path, tile_path
-from glasshouse_verify.tlog import inclusion_proof
 from glasshouse_verify.tlogproof import TlogProof, format_tlog_proof, parse_tlog_proof
+from glasshouse_verify.tree import inclusion_proof
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from notary import Notary, Tree, signed, witness

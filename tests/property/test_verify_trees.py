@@ -8,16 +8,14 @@ from glasshouse_verify.manifest import AbsenceProof, ManifestRoot, ManifestTree,
 from glasshouse_verify.note import VerifierKey
 from glasshouse_verify.policy import Group, Policy, format_policy, parse_policy, witness_policy
 from glasshouse_verify.tile import TILE_WIDTH, new_tiles, tile_reader, tile_width
-from glasshouse_verify.tlog import (
+from glasshouse_verify.tlog import leaf_hash, verify_inclusion, verify_multiproof
+from glasshouse_verify.tree import (
     Frontier,
     consistency_proof,
     inclusion_proof,
-    leaf_hash,
     multiproof,
     tree_root,
     verify_consistency,
-    verify_inclusion,
-    verify_multiproof,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st

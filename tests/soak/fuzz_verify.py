@@ -17,7 +17,7 @@ import atheris
 with atheris.instrument_imports(include=["glasshouse_verify"]):
     from glasshouse_verify import checkpoint, dsse, encoding, evidence, manifest, note, policy, tile, tlogproof
     from glasshouse_verify.errors import FormatError
-    from glasshouse_verify.tlog import inclusion_proof
+    from glasshouse_verify.tree import inclusion_proof
 
 
 def fuzz_note(data: bytes) -> None:

@@ -31,7 +31,7 @@ from glasshouse_verify.tile import (
     tile_reader,
     tile_width,
 )
-from glasshouse_verify.tlog import HashReader
+from glasshouse_verify.tree import HashReader
 
 from glasshouse.ledger.errors import LedgerError, NotThere, Refused, Unavailable
 from glasshouse.storage import files
@@ -140,7 +140,7 @@ class LedgerClient:
         return self.bundle(bundle, tile_width(0, bundle, self._size))[place]
 
     def reader(self, size: int) -> HashReader:
-        """The tree of a published size, for proofs (tlog.HashReader). Nothing it reads is trusted by itself."""
+        """The tree of a published size, for proofs (tree.HashReader). Nothing it reads is trusted by itself."""
         return tile_reader(size, self.tile)
 
     def read(self, level: int, index: int) -> bytes:

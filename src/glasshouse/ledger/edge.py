@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from glasshouse_verify.errors import FormatError, VerifyError
 from glasshouse_verify.tile import TILE_WIDTH, TileFetcher, entries_path, tile_path, tile_reader, tile_width
-from glasshouse_verify.tlog import EMPTY_ROOT, Frontier
+from glasshouse_verify.tree import EMPTY_ROOT, Frontier
 
 from glasshouse.storage.errors import ObjectMissing
 from glasshouse.storage.objects import ObjectStore

@@ -15,7 +15,7 @@ from glasshouse_verify.manifest import ManifestTree, RowProof, parse_rows
 from glasshouse_verify.note import format_note, parse_note
 from glasshouse_verify.statement import Rebuild, Release, ReleasedFile, Source, Statement, Status, parse_statement
 from glasshouse_verify.status import StatusRow, status_key
-from glasshouse_verify.tlog import multiproof
+from glasshouse_verify.tree import multiproof
 
 from glasshouse.ledger.errors import NotThere
 
@@ -41,7 +41,7 @@ class LedgerSource(Protocol):
         """Indexes of the entries that name a digest or have it as their statement's id, ascending."""
 
     def read(self, level: int, index: int) -> bytes:
-        """The root of a complete subtree (tlog.HashReader)."""
+        """The root of a complete subtree (tree.HashReader)."""
 
     def blob(self, sha256: str) -> bytes:
         """The content with this digest."""

@@ -23,7 +23,8 @@ from glasshouse_verify.tile import (
     tile_reader,
     tile_width,
 )
-from glasshouse_verify.tlog import Frontier, leaf_hash, tree_root
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import Frontier, tree_root
 
 from glasshouse.ledger.errors import NotThere
 from glasshouse.ledger.log import CHECKPOINT_KEY

@@ -23,7 +23,8 @@ from glasshouse_verify.checkpoint import Checkpoint, format_checkpoint, parse_ch
 from glasshouse_verify.errors import ProofError, QuorumError, VerifyError
 from glasshouse_verify.note import Note, NoteSignature, format_note, parse_note, signature_value, verify_note
 from glasshouse_verify.tile import TILE_WIDTH, entries_path, format_bundle, tile_path, tile_reader
-from glasshouse_verify.tlog import consistency_proof, leaf_hash, tree_root, verify_consistency
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import consistency_proof, tree_root, verify_consistency
 
 from glasshouse.ledger.cosign import Cosigner, WitnessingRule
 from glasshouse.ledger.edge import Edge, first_contradiction, tile_fetcher

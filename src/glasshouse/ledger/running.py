@@ -8,8 +8,8 @@ from typing import Self
 from glasshouse_verify.checkpoint import parse_checkpoint
 from glasshouse_verify.note import parse_note, parse_vkey
 from glasshouse_verify.tile import tile_reader
-from glasshouse_verify.tlog import inclusion_proof
 from glasshouse_verify.tlogproof import TlogProof, format_tlog_proof
+from glasshouse_verify.tree import inclusion_proof
 
 from glasshouse.ledger.admission import Admission, CharterAdmission
 from glasshouse.ledger.cosign import WitnessEndpoint, Witnessing, WitnessingRule

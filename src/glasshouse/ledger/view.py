@@ -29,14 +29,8 @@ from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import Cosigned, Policy, check_checkpoint
 from glasshouse_verify.statement import named_digests, parse_statement
 from glasshouse_verify.tile import TILE_WIDTH, entries_path
-from glasshouse_verify.tlog import (
-    EMPTY_ROOT,
-    Frontier,
-    HashReader,
-    consistency_proof,
-    leaf_hash,
-    verify_consistency,
-)
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import EMPTY_ROOT, Frontier, HashReader, consistency_proof, verify_consistency
 
 from glasshouse.ledger.errors import EntryAltered, LedgerError, NotThere, RolledBack, SplitView, Stale
 from glasshouse.storage import files
@@ -170,7 +164,7 @@ class View:
         raise NotThere(f"this view has verified {self.size} entries, entry {index} is not among them")
 
     def read(self, level: int, index: int) -> bytes:
-        """The root of a complete subtree of the verified tree (tlog.HashReader). Raises ProofError outside it."""
+        """The root of a complete subtree of the verified tree (tree.HashReader). Raises ProofError outside it."""
         rows = self._rows("select hash from node where level = ? and node_index = ?", (level, index))
         if not rows:
             raise ProofError(f"no node {index} at level {level} in the verified tree of {self.size} entries")

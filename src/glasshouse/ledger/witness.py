@@ -38,7 +38,7 @@ from glasshouse_verify.note import (
     signed_bytes,
     verify_note,
 )
-from glasshouse_verify.tlog import EMPTY_ROOT, verify_consistency
+from glasshouse_verify.tree import EMPTY_ROOT, verify_consistency
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response

@@ -14,7 +14,7 @@ from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.dsse import Envelope, format_envelope, statement_id
 from glasshouse_verify.manifest import ManifestTree, format_rows
 from glasshouse_verify.statement import Finding, Head, Status, Tree, Use, make_statement, parse_statement
-from glasshouse_verify.tlog import HashReader, tree_root
+from glasshouse_verify.tree import HashReader, tree_root
 
 from glasshouse.ledger.history import History, Record
 from glasshouse.parties.signer import Signer, add_signature, sign_statement
@@ -33,7 +33,7 @@ class LedgerView(Protocol):
         """Entries from `start` to below `stop`, in order, with their indexes."""
 
     def read(self, level: int, index: int) -> bytes:
-        """Roots of complete subtrees (tlog.HashReader)."""
+        """Roots of complete subtrees (tree.HashReader)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 from glasshouse_verify.errors import QuorumError
 from glasshouse_verify.note import Note, format_note, verify_note
 from glasshouse_verify.policy import witness_policy
-from glasshouse_verify.tlog import consistency_proof
+from glasshouse_verify.tree import consistency_proof
 from ledgers import MemoryTree, RunningWitness, served, witness_node
 from notary import Notary
 from notary import witness as witness_notary

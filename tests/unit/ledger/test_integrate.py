@@ -4,7 +4,8 @@ import pytest
 from glasshouse_verify.checkpoint import parse_checkpoint
 from glasshouse_verify.note import parse_note, verify_note
 from glasshouse_verify.tile import new_tiles, parse_bundle, tile_path
-from glasshouse_verify.tlog import Frontier, leaf_hash
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import Frontier
 from ledgers import NO_WITNESSES, StillLog, no_quorum, still_log
 from notary import Notary
 

@@ -22,7 +22,8 @@ from glasshouse_verify.manifest import (
     verify_absence,
     verify_row,
 )
-from glasshouse_verify.tlog import EMPTY_ROOT, leaf_hash, node_hash
+from glasshouse_verify.tlog import leaf_hash, node_hash
+from glasshouse_verify.tree import EMPTY_ROOT
 from notary import corrupted
 
 

@@ -5,14 +5,8 @@ from random import Random
 
 import pytest
 from glasshouse_verify.errors import ProofError
-from glasshouse_verify.tlog import (
-    consistency_proof,
-    inclusion_proof,
-    leaf_hash,
-    multiproof,
-    tree_root,
-    verify_multiproof,
-)
+from glasshouse_verify.tlog import leaf_hash, verify_multiproof
+from glasshouse_verify.tree import consistency_proof, inclusion_proof, multiproof, tree_root
 from notary import Tree, corrupted, uniform_reader
 
 TREE = Tree(300)

@@ -35,8 +35,9 @@ from glasshouse_verify.manifest import (
 from glasshouse_verify.note import format_note, format_vkey, parse_note, parse_vkey, verify_note
 from glasshouse_verify.policy import check_checkpoint, format_policy, parse_policy, witness_policy
 from glasshouse_verify.tile import entries_path, format_bundle, parse_bundle, parse_tile_path, tile_path
-from glasshouse_verify.tlog import inclusion_proof, multiproof, verify_multiproof
+from glasshouse_verify.tlog import verify_multiproof
 from glasshouse_verify.tlogproof import TlogProof, format_tlog_proof, parse_tlog_proof, verify_tlog_proof
+from glasshouse_verify.tree import inclusion_proof, multiproof
 from notary import Notary, Tree, signed, witness
 
 SPEC = Path(__file__).resolve().parents[3] / "docs" / "spec"

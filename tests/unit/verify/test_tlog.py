@@ -4,16 +4,14 @@ from collections.abc import Sequence
 
 import pytest
 from glasshouse_verify.errors import ProofError
-from glasshouse_verify.tlog import (
+from glasshouse_verify.tlog import leaf_hash, node_hash, verify_inclusion
+from glasshouse_verify.tree import (
     EMPTY_ROOT,
     Frontier,
     consistency_proof,
     inclusion_proof,
-    leaf_hash,
-    node_hash,
     tree_root,
     verify_consistency,
-    verify_inclusion,
 )
 from notary import Tree, corrupted, uniform_reader
 

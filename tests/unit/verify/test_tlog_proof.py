@@ -6,7 +6,6 @@ import pytest
 from glasshouse_verify.errors import FormatError, ProofError, QuorumError, SignatureError, VerifyError
 from glasshouse_verify.note import format_note
 from glasshouse_verify.policy import witness_policy
-from glasshouse_verify.tlog import inclusion_proof
 from glasshouse_verify.tlogproof import (
     MAX_EXTRA,
     TlogProof,
@@ -14,6 +13,7 @@ from glasshouse_verify.tlogproof import (
     parse_tlog_proof,
     verify_tlog_proof,
 )
+from glasshouse_verify.tree import inclusion_proof
 from notary import Notary, Tree, signed, witness
 
 LOG, WITNESS = Notary("example.com/log"), witness("w.example")

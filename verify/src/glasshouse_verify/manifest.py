@@ -22,7 +22,8 @@ from typing import BinaryIO, TypeAlias
 
 from glasshouse_verify.encoding import JSON, decode_base64, encode_base64, expect, format_json, parse_json, read_object
 from glasshouse_verify.errors import FormatError, ProofError
-from glasshouse_verify.tlog import EMPTY_ROOT, Frontier, inclusion_proof, leaf_hash, verify_inclusion
+from glasshouse_verify.tlog import leaf_hash, verify_inclusion
+from glasshouse_verify.tree import EMPTY_ROOT, Frontier, inclusion_proof
 
 Row: TypeAlias = Mapping[str, JSON]
 

@@ -15,7 +15,8 @@ from functools import lru_cache
 
 from glasshouse_verify.encoding import parse_decimal
 from glasshouse_verify.errors import FormatError
-from glasshouse_verify.tlog import HashReader, node_hash
+from glasshouse_verify.tlog import node_hash
+from glasshouse_verify.tree import HashReader
 
 TILE_WIDTH = 256
 MAX_ENTRY_LENGTH = 65_535
@@ -103,7 +104,7 @@ def new_tiles(old: int, new: int) -> Iterator[TilePath]:
 
 
 def tile_reader(size: int, fetch: TileFetcher) -> HashReader:
-    """Return a `tlog.HashReader` for a tree of `size` leaves over `fetch(level, index, width)`, the bytes of a tile.
+    """Return a `tree.HashReader` for a tree of `size` leaves over `fetch(level, index, width)`, the bytes of a tile.
 
     Nothing fetched is trusted by itself: a proof or root computed from it must be checked. The last `CACHED_TILES`
     tiles are kept. The reader raises `FormatError` for a tile of the wrong length or a node outside the tree.
