@@ -79,7 +79,7 @@ class LedgerSettings(Settings):
 
     origin: str
     open: bool = False
-    publish_seconds: float = Field(default=1.0, gt=0, le=3600)
+    publish_seconds: float = Field(default=0.5, gt=0, le=3600)
     max_blob_bytes: int = Field(default=64 * 2**20, gt=0)
 
 
@@ -97,13 +97,13 @@ class ConveyorSettings(Settings):
 class RebuilderSettings(Settings):
     """The rebuilder: how often it looks at the ledger."""
 
-    poll_seconds: float = Field(default=2.0, gt=0, le=3600)
+    poll_seconds: float = Field(default=1.0, gt=0, le=3600)
 
 
 class AuditorSettings(Settings):
     """The auditor: how often it looks, and whether it proposes the status or waits for another's proposal."""
 
-    poll_seconds: float = Field(default=2.0, gt=0, le=3600)
+    poll_seconds: float = Field(default=1.0, gt=0, le=3600)
     proposes: bool = False
 
 

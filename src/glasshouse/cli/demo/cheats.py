@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,24 +70,29 @@ def _verdict(answer: dict[str, Any], *claims: str) -> str:
     return f"exit {answer['exit']} {answer['outcome']}: " + "; ".join(texts)
 
 
+@cache
+def _backdoored(story: Story) -> tuple[Forger, Path]:
+    """A back-doored release that the rebuilders have judged, made once a run."""
+    forger = Forger(story)
+    file = forger.release_altered(b"\x00backdoor")
+    story.await_status(forger.product, forger.version)
+    return forger, file
+
+
 def _some_download(story: Story) -> Path:
     return sorted(story.stage.downloads.iterdir())[0]
 
 
 def backdoor(story: Story) -> Seen:
     """The conveyor ships other bytes than the shown source builds to."""
-    forger = Forger(story)
-    file = forger.release_altered(b"\x00backdoor")
-    story.await_status(forger.product, forger.version)
+    _, file = _backdoored(story)
     answer = story.verify(file, story.fetch_evidence(file))
     return Seen(caught=answer["exit"] == 3, by=f"{SUPERVISOR}, {REBUILDER}, customer", seen=_verdict(answer, "rebuild"))
 
 
 def hidden_verdict(story: Story) -> Seen:
     """Evidence for the back-doored file with the negative verdicts left out of it."""
-    forger = Forger(story)
-    file = forger.release_altered(b"\x00second backdoor")
-    story.await_status(forger.product, forger.version)
+    forger, file = _backdoored(story)
     answer = story.verify(file, forger.evidence_without_rebuilds(file))
     return Seen(caught=answer["exit"] == 3, by="customer", seen=_verdict(answer, "status"))
 

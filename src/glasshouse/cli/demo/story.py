@@ -17,6 +17,7 @@ from glasshouse.cli.demo.stage import (
     SUPERVISOR,
     VENDOR,
     WITNESSES,
+    Cast,
     Stage,
     answers,
     free_ports,
@@ -31,6 +32,7 @@ from glasshouse.supervision.auditor import rows_of
 
 REBUILD_SECONDS = 900.0
 START_SECONDS = 60.0
+PARALLEL = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,18 +83,22 @@ class Story:
         stage = self.stage
         self.say("every party makes its own node and keys")
         stage.clear()
-        ports = iter(free_ports(len(CAST)))
-        for cast in CAST:
-            listen = ("--listen", f"127.0.0.1:{next(ports)}") if cast.listens else ()
-            roles = [word for role in cast.roles for word in ("--role", role)]
-            cache = stage.root / "cache" / cast.party
-            identity = ("--party", cast.party, "--name", cast.name, "--site", cast.site, "--cache", str(cache))
-            stage.run("init", str(stage.node(cast.party)), *identity, *roles, *listen, *cast.extra)
+        ports = free_ports(len(CAST))
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            list(pool.map(self._init, CAST, ports))
         self.say("the members sign the first charter")
         text = "\n".join(terms({ware.product: ware.platform for ware in (*self.wares, *self.extras)}))
         (stage.root / "scratch" / "terms.toml").write_text(text + "\n")
         self._sign_charter()
         self._start()
+
+    def _init(self, cast: Cast, port: int) -> None:
+        stage = self.stage
+        listen = ("--listen", f"127.0.0.1:{port}") if cast.listens else ()
+        roles = [word for role in cast.roles for word in ("--role", role)]
+        cache = stage.root / "cache" / cast.party
+        identity = ("--party", cast.party, "--name", cast.name, "--site", cast.site, "--cache", str(cache))
+        stage.run("init", str(stage.node(cast.party)), *identity, *roles, *listen, *cast.extra)
 
     def _sign_charter(self) -> None:
         stage, scratch = self.stage, self.stage.root / "scratch"
@@ -205,7 +211,7 @@ class Story:
     def check(self) -> None:
         """The customer fetches evidence for each file and checks it offline."""
         files = sorted(self.stage.downloads.iterdir())
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(PARALLEL) as pool:
             list(pool.map(self.fetch_evidence, files))
         for file in files:
             answer = self.verify(file)
