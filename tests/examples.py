@@ -1,0 +1,132 @@
+"""Examples of the formats above the ledger, made by the code that writes them, from keys and times that never change.
+
+The pages under docs/spec/ show them in blocks that begin with ```json NAME, indented for people. To write them anew:
+
+    python tests/examples.py
+"""
+
+import contextlib
+import io
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from glasshouse_verify.cli import main as verify
+from glasshouse_verify.dsse import parse_envelope
+from glasshouse_verify.evidence import format_evidence
+from glasshouse_verify.manifest import ManifestTree, RowProof
+from glasshouse_verify.statement import (
+    Action,
+    Finding,
+    Hold,
+    OpaqueFile,
+    Predicate,
+    RebuiltFile,
+    Use,
+    Verdict,
+    make_statement,
+    parse_statement,
+)
+from world import FILE, NOW, PLATFORM, SHIPPED, World, digest
+
+PAGES = Path(__file__).resolve().parent.parent / "docs" / "spec"
+BLOCK = re.compile(r"^```json ([a-z0-9-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def payloads() -> dict[Use, bytes]:
+    """A statement of every kind, each with all its optional members."""
+    world = World(parties={"ngo": {"recipient": "age1example"}, "w1": {"acts_for": "acme"}})
+    source = world.source(commit="9f2c41d", authors=("Ann",), reviewers=("Bob", "Eve"))
+    release = world.release(source=source, unsigned=digest(b"before the signature was embedded"))
+    provenance = parse_envelope(world.blobs[world.statement(release).provenance]).payload
+    keys = {world.keys["acme-old"].keyid: {"stops": len(world.entries)}}
+    world.amend({"parties": {"acme": {"keys": keys}}})
+    world.status()
+    logged = {parse_statement(entry.payload).use: entry.payload for entry in map(parse_envelope, world.entries)}
+    made: dict[Use, Predicate] = {
+        Use.REBUILD: _rebuild(world, release),
+        Use.HOLD: Hold(
+            party="acme",
+            action=Action.LIFT,
+            release=release,
+            reason="false alarm",
+            time=NOW,
+            lifts=digest(b"the hold"),
+            successor=digest(b"the next release"),
+        ),
+        Use.FINDING: Finding(party="lab", rule="verdicts", about=(release,), text="lab: differs", time=NOW),
+    }
+    return logged | {use: make_statement(use, says) for use, says in made.items()} | {Use.PROVENANCE: provenance}
+
+
+def _rebuild(world: World, release: str) -> Predicate:
+    file = RebuiltFile(
+        platform=PLATFORM, name=FILE, shipped=digest(SHIPPED), verdict=Verdict.DIFFERS, rebuilt=digest(b"other")
+    )
+    return world.rebuild_of(
+        release,
+        "lab",
+        Verdict.DIFFERS,
+        files=(file,),
+        explanation="engine.so, section .comment: GCC 12.2.0 against GCC 12.3.0",
+        opaque=(OpaqueFile(path="tests/data/sample.bin", sha256=digest(b"sample")),),
+        provenance=digest(b"provenance"),
+        report=digest(b"report"),
+        log=digest(b"build log"),
+        replaces=digest(b"the earlier verdict"),
+    )
+
+
+def examples() -> dict[str, Any]:
+    """Name → the JSON value that a page shows."""
+    world = World()
+    world.amend({"status": {"maximum_age": 3_600}})
+    release = world.release()
+    world.oversee(release)
+    hold = Hold(party="lab", action=Action.HOLD, release=release, reason="key reported stolen", time=NOW)
+    (row,) = world.history.status_rows()
+    found: dict[str, Any] = {use.value: json.loads(payload) for use, payload in payloads().items()}
+    found["charter-predicate"] = found.pop(Use.CHARTER)["predicate"]
+    found["evidence"] = json.loads(format_evidence(world.evidence()))
+    found["status-row"] = row
+    world.post(make_statement(Use.HOLD, hold), "lab")
+    (found["status-row-held"],) = world.history.status_rows()
+    proof = ManifestTree([row]).prove(row["key"])
+    if isinstance(proof, RowProof):
+        found["status-row-proof"] = proof.to_json()
+    found["answer"] = json.loads(answer(["--json"]))
+    return found
+
+
+def answer(options: list[str]) -> str:
+    """What `glasshouse verify` prints of the honest run."""
+    world, printed = World(), io.StringIO()
+    world.honest()
+    with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(printed):
+        shipped, evidence, pin = (Path(name) / part for part in (FILE, "evidence", "charter.json"))
+        shipped.write_bytes(SHIPPED)
+        evidence.write_bytes(format_evidence(world.evidence()))
+        pin.write_bytes(world.pin)
+        verify([str(shipped), "--evidence", str(evidence), "--charter", str(pin), *options], NOW)
+    return printed.getvalue().replace(f"{name}/", "")
+
+
+def shown(value: Any) -> str:
+    """A value as a page shows it."""
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def main() -> None:
+    """Write every example into the pages that show it."""
+    made = examples()
+    for page in sorted(PAGES.glob("*.md")):
+        text = page.read_text()
+        new = BLOCK.sub(lambda block: f"```json {block[1]}\n{shown(made[block[1]])}```", text)
+        if new != text:
+            page.write_text(new)
+
+
+if __name__ == "__main__":
+    main()
