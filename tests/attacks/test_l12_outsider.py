@@ -1,8 +1,7 @@
 """L12 An outsider fills the log.
 
-Cheat: somebody who is no party of the charter posts entries: junk, statements signed with a key of their own,
-statements
-    that claim a party's key, or with a party's key that the charter has stopped.
+Cheat: somebody who is no party of the charter posts entries: junk, statements signed with a key of their own, or that
+    claim a party's key, or signed with a party's key that the charter has stopped.
 Noticed by: the log's admission, entry by entry, before anything is written.
 Seen: 403 (or 400 for what is no statement) with the field and the fix; not one entry or blob is added, and the
     parties' own entries go through meanwhile.
@@ -52,11 +51,11 @@ def post(node: LedgerNode, entry: bytes) -> httpx.Response:
 def outsiders_entries(world: World) -> list[tuple[int, bytes]]:
     payload = make_statement(Use.SOURCE, world.source())
     acme = world.keys["acme"]
-    claimed = Envelope(payload=payload, signatures=(EnvelopeSignature(keyid=acme.keyid, signature=bytes(64)),))
+    claimed = Envelope(payload=payload, signatures=(EnvelopeSignature(keyid=acme.keyid, sig=bytes(64)),))
     both = world.envelope(payload, "mallory", "acme")
     spoiled = Envelope(
         payload=payload,
-        signatures=(both.signatures[1], EnvelopeSignature(keyid=world.keys["lab"].keyid, signature=bytes(64))),
+        signatures=(both.signatures[1], EnvelopeSignature(keyid=world.keys["lab"].keyid, sig=bytes(64))),
     )
     return [
         (403, format_envelope(world.envelope(payload, "mallory"))),

@@ -1,8 +1,7 @@
 """L5 Quorum unsatisfied or one witness counted twice.
 
 Cheat: the log publishes with fewer cosignatures than its policy asks for, or fills the number up with a second
-signature
-    or a second key of a witness party that has signed already.
+    signature, or a second key, of a witness party that has signed already.
 Noticed by: the log's own publisher, which publishes nothing short of the policy; and every view.
 Seen: the checkpoint stays pending; a view that is shown it anyway raises a quorum error and takes nothing.
 """

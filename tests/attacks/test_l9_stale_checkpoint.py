@@ -3,7 +3,7 @@
 Cheat: a server (or whoever sits between) keeps showing an old, genuine, fully witnessed checkpoint, so that a hold or a
     newer release stays unseen.
 Noticed by: the view, by the times in the cosignatures, which the server cannot make; a party that has seen more, by
-size.
+    the size.
 Seen: the update is refused as stale, or as rolled back; nothing of it is taken. An idle log has its checkpoint
     cosigned anew, so that honest quiet is not mistaken for a freeze.
 """

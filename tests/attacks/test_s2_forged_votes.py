@@ -12,11 +12,8 @@ from dataclasses import replace
 
 import pytest
 from forgery import forge
-from glasshouse_verify.codec import Digest, SignatureText
 from glasshouse_verify.dsse import Envelope, EnvelopeSignature, format_envelope
-from glasshouse_verify.encoding import encode_base64
 from glasshouse_verify.errors import FormatError
-from glasshouse_verify.evidence import SignatureMember
 from glasshouse_verify.report import Outcome
 from onlookers import alarms
 from world import DAY, World, charter_key, seeded, texts
@@ -118,7 +115,7 @@ def test_attack_signature_under_a_members_name() -> None:
     world = World()
     payload = world.amendment(PATCH)
     honest, thief = world.envelope(payload, "acme").signatures, world.envelope(payload, "mallory").signatures[0]
-    posed = EnvelopeSignature(keyid=world.keys["ngo"].keyid, signature=thief.signature)
+    posed = EnvelopeSignature(keyid=world.keys["ngo"].keyid, sig=thief.sig)
     world.post_entry(format_envelope(Envelope(payload=payload, signatures=(*honest, posed))))
     assert "does not verify" in refused(world, 1)
 
@@ -131,7 +128,7 @@ def test_attack_vote_added_in_the_evidence_only() -> None:
     release = world.release()
     evidence = forge(world, release, amendments=[1])
     (vote,) = world.envelope(payload, "ngo").signatures
-    member = SignatureMember(keyid=Digest(vote.keyid), sig=SignatureText(encode_base64(vote.signature)))
+    member = vote
     shown = replace(evidence.amendments[0], signatures=(*evidence.amendments[0].signatures, member))
     report = world.verify(replace(evidence, amendments=(shown,)))
     assert report.outcome == Outcome.NOT_AUTHORISED

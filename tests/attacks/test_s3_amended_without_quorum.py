@@ -16,7 +16,7 @@ from forgery import forge
 from glasshouse_verify.charter import Charter, make_patch
 from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.errors import VerifyError
-from glasshouse_verify.evidence import Amendment, Evidence, members_of
+from glasshouse_verify.evidence import Amendment, Evidence
 from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import Use, make_statement, parse_statement
 from onlookers import alarms
@@ -98,7 +98,7 @@ def shown_only(world: World, evidence: Evidence, patch: dict[str, Any], *signers
     payload = world.amendment(patch)
     envelope = world.envelope(payload, *signers)
     delta = make_patch(encode(world.history.chain.newest.charter), encode(parse_statement(payload).predicate))
-    amendment = Amendment(delta=delta, signatures=members_of(envelope), index=len(world.entries) - 2)
+    amendment = Amendment(delta=delta, signatures=envelope.signatures, index=len(world.entries) - 2)
     return replace(evidence, amendments=(*evidence.amendments, amendment))
 
 

@@ -34,6 +34,7 @@ from glasshouse_verify.tile import (
 from glasshouse_verify.tree import HashReader
 
 from glasshouse.ledger.errors import LedgerError, NotThere, Refused, Unavailable
+from glasshouse.ledger.outgoing import open_http, read_bounded
 from glasshouse.storage import files
 
 MAX_BATCH_ENTRIES = 1024
@@ -57,7 +58,7 @@ class LedgerClient:
     def __init__(self, url: str, *, timeout_seconds: float = 10.0, patience_seconds: float = 20.0) -> None:
         self.url = url.rstrip("/")
         self._patience_seconds = patience_seconds
-        self._http = httpx.Client(timeout=timeout_seconds, headers={"accept-encoding": "gzip, identity"})
+        self._http = open_http(timeout_seconds)
 
         self._size = 0
         self._reader = self.reader(0)
@@ -229,12 +230,7 @@ class LedgerClient:
     ) -> tuple[int, httpx.Headers, bytes]:
         with self._http.stream(method, f"{self.url}/{path}", content=content) as response:
             limit = limit_bytes if response.is_success else _MAX_ERROR_BYTES
-            body = bytearray()
-            for piece in response.iter_bytes():
-                body += piece
-                if len(body) > limit:
-                    raise Unavailable(f"{self.url}/{path} answers more than {limit} bytes")
-            return response.status_code, response.headers, bytes(body)
+            return response.status_code, response.headers, read_bounded(response, limit)
 
     def _parsed(self, parse: Callable[[], T]) -> T:
         try:

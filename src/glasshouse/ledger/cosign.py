@@ -30,7 +30,8 @@ from glasshouse_verify.errors import QuorumError, VerifyError
 from glasshouse_verify.note import Note, NoteSignature, VerifierKey, format_note, parse_note, verify_note
 from glasshouse_verify.policy import Policy, check_checkpoint
 
-from glasshouse.ledger.errors import LogAlarm, WitnessFailed
+from glasshouse.ledger.errors import LogAlarm, Unavailable, WitnessFailed
+from glasshouse.ledger.outgoing import open_http, read_bounded
 
 _LOG = logging.getLogger(__name__)
 _MAX_ANSWER_BYTES = 64 << 10
@@ -66,7 +67,7 @@ class Cosigner:
     def __init__(self, log_key: VerifierKey, *, timeout_seconds: float = 5.0) -> None:
         self._log_key = log_key
         self._timeout_seconds = timeout_seconds
-        self._http = httpx.Client(timeout=timeout_seconds)
+        self._http = open_http(timeout_seconds)
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="witness")
         self._under_way: dict[VerifierKey, Future[NoteSignature]] = {}
         self._old_size: dict[VerifierKey, int] = {}
@@ -116,14 +117,15 @@ class Cosigner:
         size = parse_checkpoint(note.text).size
         for _ in range(_ATTEMPTS):
             old = min(self._old_size.get(endpoint.key, 0), size)
-            response = self._post(endpoint, format_request(old, prove(old) if old else (), note))
-            if response.status_code == httpx.codes.OK:
+            request = format_request(old, prove(old) if old else (), note)
+            status, answer = self._call(endpoint, "POST", "add-checkpoint", request)
+            if status == httpx.codes.OK:
                 self._old_size[endpoint.key] = size
-                return _own_signature(endpoint, note, response)
-            if response.status_code != httpx.codes.CONFLICT:
-                reason = response.text.strip()[:200]
-                raise WitnessFailed(f"witness {endpoint.key.name} answers {response.status_code}: {reason}")
-            known = _known_size(endpoint, response)
+                return _own_signature(endpoint, note, answer)
+            if status != httpx.codes.CONFLICT:
+                reason = answer[:200].decode(errors="replace").strip()
+                raise WitnessFailed(f"witness {endpoint.key.name} answers {status}: {reason}")
+            known = _known_size(endpoint, answer)
             if known > size:
                 self._look_ahead(endpoint, size)
                 raise WitnessFailed(f"witness {endpoint.key.name} claims, without proof, a tree of {known} entries")
@@ -134,11 +136,11 @@ class Cosigner:
         """A witness that saw a larger tree can show it: then this log was rolled back, and must not go on."""
         origin = hashlib.sha256(self._log_key.name.encode()).hexdigest()
         try:
-            response = self._http.get(f"{endpoint.url.rstrip('/')}/{origin}/checkpoint")
-            shown = parse_note(response.content)
+            _, answer = self._call(endpoint, "GET", f"{origin}/checkpoint")
+            shown = parse_note(answer)
             verify_note(shown, (self._log_key,))
             checkpoint = parse_checkpoint(shown.text)
-        except (httpx.HTTPError, VerifyError):
+        except (WitnessFailed, VerifyError):
             return
         if checkpoint.origin == self._log_key.name and checkpoint.size > size:
             raise LogAlarm(
@@ -146,19 +148,13 @@ class Cosigner:
                 f"but its own records end at {size}: they were rolled back"
             )
 
-    def _post(self, endpoint: WitnessEndpoint, body: bytes) -> httpx.Response:
+    def _call(self, endpoint: WitnessEndpoint, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         try:
-            with self._http.stream("POST", f"{endpoint.url.rstrip('/')}/add-checkpoint", content=body) as response:
-                content = b""
-                for piece in response.iter_bytes():
-                    content += piece
-                    if len(content) > _MAX_ANSWER_BYTES:
-                        raise WitnessFailed(f"witness {endpoint.key.name} answers too much")
-                return httpx.Response(response.status_code, content=content)
-        except httpx.HTTPError as error:
-            raise WitnessFailed(
-                f"witness {endpoint.key.name} at {endpoint.url}: {error or type(error).__name__}"
-            ) from error
+            with self._http.stream(method, f"{endpoint.url.rstrip('/')}/{path}", content=body) as response:
+                return response.status_code, read_bounded(response, _MAX_ANSWER_BYTES)
+        except (httpx.HTTPError, Unavailable) as error:
+            reason = str(error) or type(error).__name__
+            raise WitnessFailed(f"witness {endpoint.key.name} at {endpoint.url}: {reason}") from error
 
 
 def format_request(old: int, proof: Iterable[bytes], note: Note) -> bytes:
@@ -167,19 +163,19 @@ def format_request(old: int, proof: Iterable[bytes], note: Note) -> bytes:
     return "\n".join(lines).encode() + format_note(note)
 
 
-def _own_signature(endpoint: WitnessEndpoint, note: Note, response: httpx.Response) -> NoteSignature:
+def _own_signature(endpoint: WitnessEndpoint, note: Note, answer: bytes) -> NoteSignature:
     key = endpoint.key
     try:
-        answer = parse_note(note.text.encode() + b"\n" + response.content)
-        verify_note(answer, (key,))
+        signed = parse_note(note.text.encode() + b"\n" + answer)
+        verify_note(signed, (key,))
     except VerifyError as error:
         raise WitnessFailed(f"witness {key.name} answers what is not its signature: {error}") from error
-    return next(s for s in answer.signatures if (s.name, s.key_id) == (key.name, key.key_id))
+    return next(s for s in signed.signatures if (s.name, s.key_id) == (key.name, key.key_id))
 
 
-def _known_size(endpoint: WitnessEndpoint, response: httpx.Response) -> int:
+def _known_size(endpoint: WitnessEndpoint, answer: bytes) -> int:
     try:
-        return parse_decimal(response.text.removesuffix("\n"), "witness size")
+        return parse_decimal(answer.decode(errors="replace").removesuffix("\n"), "witness size")
     except VerifyError as error:
         raise WitnessFailed(f"witness {endpoint.key.name} answers 409 without a size: {error}") from error
 

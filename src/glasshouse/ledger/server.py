@@ -32,7 +32,7 @@ from glasshouse.ledger.errors import EntryRefused, EntryTooLong, LogAlarm, NotAd
 from glasshouse.ledger.log import BLOB_PREFIX, CHECKPOINT_KEY, PENDING_KEY
 from glasshouse.ledger.running import RunningLog
 from glasshouse.ledger.web import FRESH, IMMUTABLE, guarded, json_response, read_body
-from glasshouse.storage.errors import ObjectMissing
+from glasshouse.storage.errors import ObjectMissing, from_os_error
 
 MAX_BATCH_BYTES = 4 << 20
 MAX_BATCH_ENTRIES = 1024
@@ -154,7 +154,10 @@ class _Api:
             )
         with tempfile.TemporaryDirectory(dir=self._spool) as scratch:
             received = Path(scratch) / "blob"
-            found = await self._receive(request, received)
+            try:
+                found = await self._receive(request, received)
+            except OSError as error:
+                raise from_os_error(error, "receiving a blob") from error
             if found != digest:
                 raise EntryRefused(
                     f"the content has the SHA-256 {found.hex()}", field="body", fix="send the content of that digest"
