@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from glasshouse.conveyor.archive import ArchiveError, Kind, Limits, Readable, TarWriter, read_members
+from glasshouse.conveyor.archive import ArchiveError, Kind, Limits, Member, Readable, TarWriter, read_members
 from glasshouse.conveyor.errors import BuildFailed
 from glasshouse.conveyor.recipe import Recipe
 from glasshouse.conveyor.rootfs import RootFs
@@ -120,22 +120,24 @@ def _receive(pipe: IO[bytes], destination: Path, limits: Limits, outputs: list[O
                 raise ArchiveError(f"{member.path!r} is not a plain file directly in the output directory")
             if member.path == LOG_NAME:
                 raise ArchiveError(f"{LOG_NAME!r} is the name of the build's own log")
-            outputs.append(_copy_out(member.path, content, destination / member.path))
+            outputs.append(_copy_out(member, content, destination / member.path))
     except ArchiveError as error:
         raise BuildFailed(f"the output of the build is refused: {error}") from error
     while pipe.read(1 << 16):
         pass
 
 
-def _copy_out(name: str, content: Readable, place: Path) -> Output:
+def _copy_out(member: Member, content: Readable, place: Path) -> Output:
     digest = hashlib.sha256()
     size = 0
     with place.open("xb") as out:
+        # For whoever tries the file out; a release names its bytes only.
+        os.fchmod(out.fileno(), 0o755 if member.executable else 0o644)
         while chunk := content.read(1 << 20):
             digest.update(chunk)
             size += len(chunk)
             out.write(chunk)
-    return Output(name=name, path=place, sha256=digest.hexdigest(), size=size)
+    return Output(name=member.path, path=place, sha256=digest.hexdigest(), size=size)
 
 
 def _check_outputs(names: Sequence[str], patterns: Sequence[str], log: Path) -> None:

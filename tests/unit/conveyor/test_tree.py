@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from glasshouse_verify.manifest import ManifestTree, RowProof, verify_row
+from glasshouse_verify.manifest import ManifestTree
+from glasshouse_verify.row import RowProof, verify_row
 from hypothesis import given
 from hypothesis import strategies as st
 from workshop import tree_of
