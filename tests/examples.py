@@ -16,7 +16,8 @@ from typing import Any
 from glasshouse_verify.cli import main as verify
 from glasshouse_verify.dsse import parse_envelope
 from glasshouse_verify.evidence import format_evidence
-from glasshouse_verify.manifest import ManifestTree, RowProof
+from glasshouse_verify.manifest import ManifestTree
+from glasshouse_verify.row import RowProof
 from glasshouse_verify.statement import (
     Action,
     Finding,

@@ -12,9 +12,10 @@ from glasshouse_verify.checkpoint import parse_checkpoint
 from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
 from glasshouse_verify.encoding import encode_base64, parse_json
-from glasshouse_verify.evidence import SCHEMA, Amendment, Attested, Evidence, Logged, members_of
-from glasshouse_verify.manifest import ManifestTree, RowProof, parse_rows
+from glasshouse_verify.evidence import SCHEMA, Amendment, Attested, Evidence, Logged
+from glasshouse_verify.manifest import ManifestTree, parse_rows
 from glasshouse_verify.note import parse_note
+from glasshouse_verify.row import RowProof
 from glasshouse_verify.statement import Status, parse_statement
 from glasshouse_verify.status import status_key
 from glasshouse_verify.tree import multiproof
@@ -46,7 +47,7 @@ def forge(
 
     def logged(which: str | int) -> Logged:
         envelope = parse_envelope(world.entries[at(which)])
-        return Logged(statement=_inline(envelope), signatures=members_of(envelope), index=at(which))
+        return Logged(statement=_inline(envelope), signatures=envelope.signatures, index=at(which))
 
     says = _says(world.entries[at(release)])
     file = says.files[0]
@@ -69,7 +70,7 @@ def forge(
         handovers=tuple(handover.decode() for handover in handovers),
         source=logged(shown[0]),
         release=logged(release),
-        provenance=Attested(statement=_inline(provenance), signatures=members_of(provenance)),
+        provenance=Attested(statement=_inline(provenance), signatures=provenance.signatures),
         rebuilds=tuple(map(logged, rebuilds)),
         hashes=proof(world, shown, cuts, size),
         status=None if status is None else logged(status),
@@ -107,7 +108,7 @@ def _amendments(world: World, indexes: Sequence[int]) -> list[Amendment]:
     for index in indexes:
         envelope = parse_envelope(world.entries[index])
         after = encode(_says_of(envelope.payload))
-        found.append(Amendment(delta=make_patch(before, after), signatures=members_of(envelope), index=index))
+        found.append(Amendment(delta=make_patch(before, after), signatures=envelope.signatures, index=index))
         before = after
     return found
 
@@ -117,10 +118,10 @@ def _row(world: World, status: Status, key: str, row: Mapping[str, Any] | None) 
     found = ManifestTree(parse_rows(world.blobs[status.blob])).prove(key)
     if row is not None:
         index, path = (found.index, found.proof) if isinstance(found, RowProof) else (0, ())
-        return RowProof(row=dict(row), index=index, proof=path).to_json()
+        return RowProof(row=dict(row), index=index, proof=path)
     if not isinstance(found, RowProof):
         raise LookupError(f"the status has no row {key}: pass one")
-    return found.to_json()
+    return found
 
 
 def _id(entry: bytes) -> str | None:

@@ -128,8 +128,7 @@ def test_attack_vote_added_in_the_evidence_only() -> None:
     release = world.release()
     evidence = forge(world, release, amendments=[1])
     (vote,) = world.envelope(payload, "ngo").signatures
-    member = vote
-    shown = replace(evidence.amendments[0], signatures=(*evidence.amendments[0].signatures, member))
+    shown = replace(evidence.amendments[0], signatures=(*evidence.amendments[0].signatures, vote))
     report = world.verify(replace(evidence, amendments=(shown,)))
     assert report.outcome == Outcome.NOT_AUTHORISED
     assert list(texts(report)) == ["ledger"]

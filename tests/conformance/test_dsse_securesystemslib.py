@@ -35,7 +35,7 @@ def test_theirs_with_us() -> None:
 
 def test_ours_with_them() -> None:
     for payload in PAYLOADS:
-        signature = EnvelopeSignature(keyid=keyid(PUBLIC), signature=PRIVATE.sign(pae(payload)))
+        signature = EnvelopeSignature(keyid=keyid(PUBLIC), sig=PRIVATE.sign(pae(payload)))
         data = format_envelope(Envelope(payload=payload, signatures=(signature,)))
         theirs = dsse.Envelope.from_dict(json.loads(data))
         assert theirs.verify([KEY], 1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from glasshouse_verify.checkpoint import format_checkpoint, parse_checkpoint
+from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.dsse import Envelope, EnvelopeSignature, format_envelope, parse_envelope
 from glasshouse_verify.encoding import (
     MAX_INTEGER,
@@ -17,9 +18,10 @@ from glasshouse_verify.encoding import (
     parse_json,
 )
 from glasshouse_verify.errors import FormatError
-from glasshouse_verify.manifest import AbsenceProof, ManifestTree, RowProof, format_rows, parse_rows
+from glasshouse_verify.manifest import AbsenceProof, ManifestTree, format_rows, parse_rows
 from glasshouse_verify.note import format_note, format_vkey, parse_note, parse_vkey
 from glasshouse_verify.policy import format_policy, parse_policy, witness_policy
+from glasshouse_verify.row import RowProof
 from glasshouse_verify.tile import format_bundle, parse_bundle, parse_tile_path, tile_path
 from glasshouse_verify.tlogproof import TlogProof, format_tlog_proof, parse_tlog_proof
 from glasshouse_verify.tree import inclusion_proof
@@ -32,15 +34,15 @@ TREE = Tree(9)
 NOTE = signed(TREE.checkpoint(9), LOG, WITNESS)
 MANIFEST = ManifestTree({"key": key} for key in "bdfh")
 PROOF = TlogProof(index=3, proof=tuple(inclusion_proof(3, 9, TREE.read)), checkpoint=NOTE, extra=b"extra")
-SIGNATURE = EnvelopeSignature(keyid="0" * 64, signature=bytes(64))
+SIGNATURE = EnvelopeSignature(keyid="0" * 64, sig=bytes(64))
 
 
 def row_proof(data: bytes) -> bytes:
-    return format_json(RowProof.from_json(parse_json(data, "json", 100_000)).to_json())
+    return format_json(encode(decode(RowProof, parse_json(data, "json", 100_000), "row proof")))
 
 
 def absence_proof(data: bytes) -> bytes:
-    return format_json(AbsenceProof.from_json(parse_json(data, "json", 100_000)).to_json())
+    return format_json(encode(decode(AbsenceProof, parse_json(data, "json", 100_000), "absence proof")))
 
 
 def tile_text(data: bytes) -> bytes:
@@ -69,8 +71,8 @@ FORMATS: list[tuple[str, Callable[[bytes], bytes], bytes]] = [
     ("tile path", tile_text, b"tile/entries/x001/x234/067.p/8"),
     ("bundle", lambda data: format_bundle(parse_bundle(data)), format_bundle([b"one", b"", b"three"])),
     ("rows", lambda data: b"".join(format_rows(parse_rows(data))), b'{"key":"a","n":1}\n{"key":"b"}\n'),
-    ("row proof", row_proof, format_json(MANIFEST.prove("d").to_json())),
-    ("absence proof", absence_proof, format_json(MANIFEST.prove("e").to_json())),
+    ("row proof", row_proof, format_json(encode(MANIFEST.prove("d")))),
+    ("absence proof", absence_proof, format_json(encode(MANIFEST.prove("e")))),
     (
         "envelope",
         lambda data: format_envelope(parse_envelope(data)),

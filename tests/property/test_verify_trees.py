@@ -3,10 +3,12 @@
 from hashlib import sha256
 
 import pytest
+from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.errors import ProofError
-from glasshouse_verify.manifest import AbsenceProof, ManifestRoot, ManifestTree, RowProof, verify_absence, verify_row
+from glasshouse_verify.manifest import AbsenceProof, ManifestTree, verify_absence
 from glasshouse_verify.note import VerifierKey
 from glasshouse_verify.policy import Group, Policy, format_policy, parse_policy, witness_policy
+from glasshouse_verify.row import ManifestRoot, RowProof, verify_row
 from glasshouse_verify.tile import TILE_WIDTH, new_tiles, tile_reader, tile_width
 from glasshouse_verify.tlog import leaf_hash, verify_inclusion, verify_multiproof
 from glasshouse_verify.tree import (
@@ -135,10 +137,10 @@ def test_each_key_is_shown_in_or_out_of_a_manifest_never_both(keys: set[str], as
         proof = tree.prove(key)
         if isinstance(proof, RowProof):
             assert verify_row(root, proof)["key"] == key
-            assert RowProof.from_json(proof.to_json()) == proof
+            assert decode(RowProof, encode(proof), "row proof") == proof
         else:
             verify_absence(root, proof)
-            assert AbsenceProof.from_json(proof.to_json()) == proof
+            assert decode(AbsenceProof, encode(proof), "absence proof") == proof
         assert isinstance(proof, RowProof) is (key in keys)
 
 

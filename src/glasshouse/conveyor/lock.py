@@ -19,7 +19,8 @@ from typing import Any
 
 from glasshouse_verify.codec import Digest, FileName, Identifier, Path, Text, decode, encode
 from glasshouse_verify.errors import FormatError
-from glasshouse_verify.manifest import ManifestRoot, format_rows, manifest_root, parse_rows
+from glasshouse_verify.manifest import format_rows, manifest_root, parse_rows
+from glasshouse_verify.row import ManifestRoot
 
 from glasshouse.conveyor.errors import InvalidLock, LockMismatch
 from glasshouse.conveyor.recipe import Environment

@@ -14,7 +14,8 @@ import secrets
 from collections.abc import Iterator
 from typing import IO
 
-from glasshouse_verify.manifest import ManifestRoot, Row, manifest_root
+from glasshouse_verify.manifest import manifest_root
+from glasshouse_verify.row import ManifestRoot, Row
 
 from glasshouse.conveyor.errors import InvalidSource
 from glasshouse.conveyor.tree import SourceTree, TreeFile

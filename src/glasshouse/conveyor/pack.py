@@ -24,7 +24,7 @@ import pyrage
 from glasshouse_verify.codec import Digest, decode, encode
 from glasshouse_verify.encoding import decode_hex, format_json, parse_json
 from glasshouse_verify.errors import FormatError
-from glasshouse_verify.manifest import ManifestRoot
+from glasshouse_verify.row import ManifestRoot
 from glasshouse_verify.statement import Tree
 
 from glasshouse.conveyor.archive import ArchiveError, TarWriter, decompressed, read_all, read_members

@@ -21,7 +21,7 @@ from glasshouse_verify.charter import Charter
 from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version
 from glasshouse_verify.codec import Path as TreePath
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
-from glasshouse_verify.manifest import ManifestRoot
+from glasshouse_verify.row import ManifestRoot
 from glasshouse_verify.statement import Pack, Release, ReleasedFile, Source, Tree, Use, make_statement
 
 from glasshouse.conveyor.build import NOT_VARIED, BuildResult, Output, build

@@ -10,9 +10,10 @@ from glasshouse_verify.codec import Digest, FileName, Identifier, Json, decode, 
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
 from glasshouse_verify.encoding import encode_base64, parse_json
 from glasshouse_verify.errors import VerifyError
-from glasshouse_verify.evidence import SCHEMA, Amendment, Attested, Evidence, Logged, members_of
-from glasshouse_verify.manifest import ManifestTree, RowProof, parse_rows
+from glasshouse_verify.evidence import SCHEMA, Amendment, Attested, Evidence, Logged
+from glasshouse_verify.manifest import ManifestTree, parse_rows
 from glasshouse_verify.note import format_note, parse_note
+from glasshouse_verify.row import RowProof
 from glasshouse_verify.statement import Rebuild, Release, ReleasedFile, Source, Statement, Status, parse_statement
 from glasshouse_verify.status import StatusRow, status_key
 from glasshouse_verify.tree import multiproof
@@ -61,7 +62,7 @@ class _Found:
         return self.statement.predicate
 
     def logged(self) -> Logged:
-        return Logged(statement=_inline(self.envelope), signatures=members_of(self.envelope), index=self.index)
+        return Logged(statement=_inline(self.envelope), signatures=self.envelope.signatures, index=self.index)
 
 
 def assemble(source: LedgerSource, pin: bytes, digest: str, name: str | None = None) -> Evidence:
@@ -92,11 +93,11 @@ def assemble(source: LedgerSource, pin: bytes, digest: str, name: str | None = N
         handovers=tuple(note.decode() for note in handovers),
         source=logged[0].logged(),
         release=release.logged(),
-        provenance=Attested(statement=_inline(provenance), signatures=members_of(provenance)),
+        provenance=Attested(statement=_inline(provenance), signatures=provenance.signatures),
         rebuilds=tuple(found.logged() for found in rebuilds),
         hashes=encode_base64(b"".join(multiproof(indexes, cuts, find.size, source.read))),
         status=None if status is None else status.logged(),
-        row=None if row is None else Json(row.to_json()),
+        row=row,
     )
 
 
@@ -185,7 +186,7 @@ def _rebuilds(find: _Finder, release: _Found, status: _Found | None, row: RowPro
 def _deltas(chain: Chain, amendments: list[_Found]) -> Iterable[Amendment]:
     for before, found in zip(chain.links, amendments, strict=False):
         delta = make_patch(encode(before.charter), encode(found.predicate))
-        yield Amendment(delta=Json(delta), signatures=members_of(found.envelope), index=found.index)
+        yield Amendment(delta=delta, signatures=found.envelope.signatures, index=found.index)
 
 
 def _status(find: _Finder, release: _Found, file: ReleasedFile) -> tuple[_Found, RowProof] | tuple[None, None]:
@@ -213,4 +214,4 @@ def _bare(data: bytes, charter: Charter) -> bytes:
 
 
 def _inline(envelope: Envelope) -> Json:
-    return Json(parse_json(envelope.payload, "statement", MAX_PAYLOAD))
+    return parse_json(envelope.payload, "statement", MAX_PAYLOAD)

@@ -14,9 +14,8 @@ from glasshouse_verify.errors import FormatError
 from glasshouse_verify.statement import Use, parse_statement
 
 from glasshouse.parties.errors import KeyUnavailable
-from glasshouse.parties.signer import FileSigner
+from glasshouse.parties.signer import MAX_MESSAGE, FileSigner
 
-MAX_MESSAGE = 100_000
 OK, REFUSED, NO_KEY = 0, 1, 2
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from glasshouse_verify.charter import Role
 from glasshouse_verify.codec import Country, Identifier, PublicKey, Text, decode, encode
-from glasshouse_verify.encoding import encode_base64, format_json, parse_json
+from glasshouse_verify.encoding import format_json, parse_json
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, VerifierKey, format_vkey
 from glasshouse_verify.statement import Use
 
@@ -115,9 +115,7 @@ def _card(node: Node, public: dict[str, bytes], recipient: str | None) -> Card:
             jurisdiction=Country(settings.site.jurisdiction),
         ),
         keys=tuple(
-            CardKey(public=PublicKey(encode_base64(raw)), uses=KEY_USES[name])
-            for name, raw in public.items()
-            if KEY_USES[name]
+            CardKey(public=PublicKey(raw), uses=KEY_USES[name]) for name, raw in public.items() if KEY_USES[name]
         ),
         recipient=recipient,
         acts_for=None if settings.acts_for is None else Identifier(settings.acts_for),

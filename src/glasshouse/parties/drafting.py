@@ -38,7 +38,7 @@ from typing import Any
 from glasshouse_verify.charter import Charter, Link, apply_patch, check_successor
 from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.ed25519 import keyid
-from glasshouse_verify.encoding import decode_base64
+from glasshouse_verify.encoding import encode_base64
 from glasshouse_verify.statement import Use, make_statement
 
 from glasshouse.parties.card import Card
@@ -96,8 +96,8 @@ def draft_first(terms: dict[str, Any], cards: Iterable[Card], now: int) -> bytes
 def party_of(card: Card) -> dict[str, Any]:
     """The charter's entry for the party of a card."""
     keys = {
-        keyid(decode_base64(key.public, "card.keys", 32)): {
-            "public": key.public,
+        keyid(key.public): {
+            "public": encode_base64(key.public),
             "site": card.site.id,
             "uses": [use.value for use in key.uses],
         }

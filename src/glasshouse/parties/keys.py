@@ -3,6 +3,7 @@
 import stat
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -32,7 +33,11 @@ def generate_key(path: Path) -> bytes:
 
 def load_key(path: Path) -> Ed25519PrivateKey:
     """Load the key at `path`; raises KeyUnavailable where it is missing, foreign or readable by others."""
-    key = load_pem_private_key(read_private(path), password=None)
+    data = read_private(path)
+    try:
+        key = load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyUnavailable(f"{path} holds no private key without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyUnavailable(f"{path} holds no Ed25519 key")
     return key
@@ -47,7 +52,9 @@ def read_private(path: Path) -> bytes:
     """The bytes of a private file; raises KeyUnavailable unless it is a regular file that its owner alone can read."""
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode) or mode & 0o077:
+        if not stat.S_ISREG(mode):
+            raise KeyUnavailable(f"{path} is no regular file")
+        if mode & 0o077:
             raise KeyUnavailable(f"{path} can be read by others; run: chmod 600 {path}")
         return path.read_bytes()
     except OSError as error:

@@ -4,6 +4,7 @@
 statements of the kinds its key is meant for; what builds software talks to that process and never sees the key.
 """
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Collection
@@ -12,12 +13,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from glasshouse_verify.codec import Digest
 from glasshouse_verify.dsse import Envelope, EnvelopeSignature, pae
 from glasshouse_verify.ed25519 import keyid
 from glasshouse_verify.statement import Use
 
-from glasshouse.parties.errors import KeyUnavailable, SigningRefused
+from glasshouse.parties.errors import KeyUnavailable, PartyError, SigningRefused
 from glasshouse.parties.keys import load_key, raw_public
+
+MAX_MESSAGE = 100_000
 
 
 class Signer(Protocol):
@@ -62,11 +66,17 @@ class AgentSigner:
     def __init__(self, path: Path, uses: Collection[Use]) -> None:
         command = [sys.executable, "-m", "glasshouse.parties.agent", str(path), *sorted(uses)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.public = self._answer()
+        try:
+            self.public = self._answer()
+        except PartyError:
+            self.close()
+            raise
         self.keyid = keyid(self.public)
 
     def sign(self, message: bytes) -> bytes:
         """Have the child sign; raises SigningRefused with its reason."""
+        if len(message) > MAX_MESSAGE:
+            raise SigningRefused(f"a message has at most {MAX_MESSAGE} bytes")
         if self._process.stdin is None:
             raise KeyUnavailable("the signing process has no input")
         try:
@@ -92,8 +102,10 @@ class AgentSigner:
     def close(self) -> None:
         """End the child."""
         for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+            # What a dead child did not read any more cannot be flushed.
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
         self._process.wait()
 
     def __enter__(self) -> Self:
@@ -106,7 +118,7 @@ class AgentSigner:
 def sign_statement(payload: bytes, *signers: Signer) -> Envelope:
     """The envelope of a payload signed by each signer."""
     message = pae(payload)
-    signatures = (EnvelopeSignature(keyid=s.keyid, signature=s.sign(message)) for s in signers)
+    signatures = (EnvelopeSignature(keyid=Digest(s.keyid), sig=s.sign(message)) for s in signers)
     return Envelope(payload=payload, signatures=tuple(signatures))
 
 

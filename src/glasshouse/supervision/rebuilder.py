@@ -15,7 +15,7 @@ from pathlib import Path
 from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.codec import Path as TreePath
 from glasshouse_verify.dsse import format_envelope
-from glasshouse_verify.manifest import ManifestRoot
+from glasshouse_verify.row import ManifestRoot
 from glasshouse_verify.statement import (
     OpaqueFile,
     Rebuild,

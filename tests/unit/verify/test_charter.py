@@ -300,7 +300,7 @@ def test_signatures_of_strangers_are_ignored_and_false_ones_of_known_keys_are_no
     charter, payload = charter_with({}), amendment({})
     envelope = signed(payload, "acme", "mallory")
     assert verified_keyids(charter, envelope) == [ACME.keyid]
-    forged = EnvelopeSignature(keyid=LAB.keyid, signature=envelope.signatures[0].signature)
+    forged = EnvelopeSignature(keyid=LAB.keyid, sig=envelope.signatures[0].sig)
     with pytest.raises(SignatureError):
         verified_keyids(charter, Envelope(payload=payload, signatures=(*envelope.signatures, forged)))
 
@@ -365,7 +365,7 @@ def test_two_keys_of_one_member_are_one_vote() -> None:
 
 def test_a_vote_with_a_forged_signature_changes_nothing() -> None:
     chain, envelope = Chain(WORLD.pin), signed(amendment({}), "acme", "ngo")
-    forged = EnvelopeSignature(keyid=LAB.keyid, signature=bytes(64))
+    forged = EnvelopeSignature(keyid=LAB.keyid, sig=bytes(64))
     with pytest.raises(SignatureError):
         chain.extend(Envelope(payload=envelope.payload, signatures=(*envelope.signatures, forged)), 5)
     assert len(chain.links) == 1

@@ -8,23 +8,23 @@ from typing import Any
 import pytest
 from glasshouse_verify import codec
 from glasshouse_verify.codec import (
-    MAX_INTEGER,
     MAX_TEXT,
     Country,
     Digest,
     FileName,
+    Hash,
     Identifier,
     Json,
     Path,
     Product,
     PublicKey,
-    SignatureText,
     Text,
     Version,
     decode,
     encode,
+    expect,
 )
-from glasshouse_verify.encoding import encode_base64
+from glasshouse_verify.encoding import MAX_INTEGER, encode_base64
 from glasshouse_verify.errors import FormatError
 
 
@@ -76,7 +76,8 @@ GOOD: dict[Any, list[Any]] = {
     Country: ["CH", "RU"],
     Text: ["", "two\nlines", "\N{EM DASH}", "x" * MAX_TEXT],
     PublicKey: [encode_base64(bytes(32)), encode_base64(bytes(range(32)))],
-    SignatureText: [encode_base64(bytes(64))],
+    Hash: [encode_base64(bytes(32))],
+    bytes: ["", encode_base64(b"\x00"), encode_base64(bytes(64))],
     int: [0, 1, MAX_INTEGER],
     bool: [True, False],
     str: ["", "\x00"],
@@ -93,7 +94,8 @@ BAD: dict[Any, list[Any]] = {
     Country: ["", "C", "CHE", "ch", "C1", "CH\n", 41],
     Text: ["x" * (MAX_TEXT + 1), "\x00", "tab\t", "cr\r", "\x1b[2J", "\x7f", 1, None],
     PublicKey: ["", encode_base64(bytes(31)), encode_base64(bytes(33)), encode_base64(bytes(32))[:-1], "!" * 44, 1],
-    SignatureText: ["", encode_base64(bytes(63)), encode_base64(bytes(65)), encode_base64(bytes(64)) + "\n"],
+    Hash: ["", encode_base64(bytes(31)), encode_base64(bytes(33)), encode_base64(bytes(32)) + "\n", None],
+    bytes: ["AA", "AB==", "AA==\n", "A A=", "_w==", "\u0661", b"", None, 1],
     int: [-1, MAX_INTEGER + 1, 1.0, "1", True, False, None, [1]],
     bool: [0, 1, "true", None],
     str: [1, None, b"", ["a"]],
@@ -117,6 +119,14 @@ def test_refused(kind: Any, value: Any) -> None:
 
 def test_every_pattern_is_tried() -> None:
     assert set(codec._PATTERNS) | set(codec._BASE64_LENGTHS) <= set(GOOD) & set(BAD)
+
+
+def test_expected_types_are_exact() -> None:
+    assert expect(int, 1, "count") == 1
+    assert expect(bool, True, "flag") is True
+    for kind, other in ((bool, 1), (str, 1), (list, {}), (dict, [])):
+        with pytest.raises(FormatError, match="thing: must be"):
+            expect(kind, other, "thing")
 
 
 def test_round_trip() -> None:

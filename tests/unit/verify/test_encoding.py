@@ -9,11 +9,9 @@ from glasshouse_verify.encoding import (
     decode_base64,
     decode_hex,
     encode_base64,
-    expect,
     format_json,
     parse_decimal,
     parse_json,
-    read_object,
 )
 from glasshouse_verify.errors import FormatError, VerifyError
 
@@ -254,16 +252,3 @@ def test_json_refuses_to_write_what_it_would_not_read(value: object) -> None:
 
 def test_json_writes_tuples_as_arrays() -> None:
     assert format_json({"b": (1, "é"), "a": ()}) == '{"a":[],"b":[1,"é"]}'.encode()
-
-
-def test_members() -> None:
-    assert read_object({"a": 1, "b": None}, "thing", "a", "b") == {"a": 1, "b": None}
-    for value, field in (({"a": 1}, "thing.b"), ({"a": 1, "b": 2, "c": 3}, "thing.c"), ([], "thing"), (None, "thing")):
-        with pytest.raises(FormatError) as caught:
-            read_object(value, "thing", "a", "b")  # type: ignore[arg-type]
-        assert caught.value.field == field
-    assert expect(int, 1, "count") == 1
-    assert expect(bool, True, "flag") is True
-    for kind, other in ((int, True), (bool, 1), (str, 1), (list, {}), (dict, [])):
-        with pytest.raises(FormatError, match="thing: not"):
-            expect(kind, other, "thing")

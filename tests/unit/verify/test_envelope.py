@@ -28,8 +28,7 @@ KEYS = {keyid(notary.key.public): notary.key.public for notary in (VENDOR, OTHER
 
 def sign(payload: bytes, *notaries: Notary) -> Envelope:
     signatures = (
-        EnvelopeSignature(keyid=keyid(notary.key.public), signature=notary.sign_raw(pae(payload)))
-        for notary in notaries
+        EnvelopeSignature(keyid=keyid(notary.key.public), sig=notary.sign_raw(pae(payload))) for notary in notaries
     )
     return Envelope(payload=payload, signatures=tuple(signatures))
 
@@ -61,7 +60,7 @@ def test_who_signed() -> None:
 
 def test_a_known_key_whose_signature_fails_rejects_the_envelope() -> None:
     signature = GOOD.signatures[1]
-    bad = replace(GOOD, signatures=(GOOD.signatures[0], replace(signature, signature=signature.signature[::-1])))
+    bad = replace(GOOD, signatures=(GOOD.signatures[0], replace(signature, sig=signature.sig[::-1])))
     with pytest.raises(SignatureError, match=signature.keyid):
         verify_envelope(bad, KEYS)
     assert verify_envelope(bad, {keyid(VENDOR.key.public): VENDOR.key.public}) == {keyid(VENDOR.key.public)}
@@ -75,7 +74,7 @@ def test_a_known_key_whose_signature_fails_rejects_the_envelope() -> None:
 
 
 def test_a_signature_over_the_bare_payload_is_none() -> None:
-    signature = EnvelopeSignature(keyid=keyid(VENDOR.key.public), signature=VENDOR.sign_raw(PAYLOAD))
+    signature = EnvelopeSignature(keyid=keyid(VENDOR.key.public), sig=VENDOR.sign_raw(PAYLOAD))
     with pytest.raises(SignatureError):
         verify_envelope(Envelope(payload=PAYLOAD, signatures=(signature,)), KEYS)
 

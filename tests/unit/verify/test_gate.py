@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from forgery import forge
+from glasshouse_verify.codec import encode
+from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import CharterError, FormatError
 from glasshouse_verify.evidence import format_evidence, parse_evidence
 from glasshouse_verify.gate import check_file
@@ -349,8 +351,8 @@ def test_signatures_of_the_status(signers: tuple[str, ...], outcome: Outcome) ->
 
 def test_row_that_the_status_does_not_hold(world: World) -> None:
     evidence = world.evidence()
-    row = dict(evidence.row) | {"row": dict(evidence.row["row"]) | {"holds": [], "index": 1}}
-    report = world.verify(replace(evidence, row=row))
+    row = dict(evidence.row.row) | {"holds": [], "index": 1}
+    report = world.verify(replace(evidence, row=replace(evidence.row, row=row)))
     assert report.outcome == Outcome.NOT_AUTHORISED
     assert set(texts(report)) == {"rebuild", "status"}
 
@@ -358,7 +360,13 @@ def test_row_that_the_status_does_not_hold(world: World) -> None:
 @pytest.mark.parametrize("row", [None, 5, {}, {"row": {}, "index": 0, "proof": []}, {"row": {"key": "a"}}])
 def test_malformed_row(world: World, row: Any) -> None:
     with pytest.raises(FormatError, match=r"row"):
-        world.verify(replace(world.evidence(), row=row))
+        parse_evidence(format_json(encode(world.evidence()) | {"row": row}))
+
+
+def test_status_and_row_stand_together(world: World) -> None:
+    for missing in ("row", "status"):
+        with pytest.raises(FormatError, match=r"evidence\.row"):
+            replace(world.evidence(), **{missing: None})
 
 
 # --- the pin and other statements ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from glasshouse_verify.checkpoint import format_checkpoint, parse_checkpoint
+from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.dsse import (
     Envelope,
     EnvelopeSignature,
@@ -22,18 +23,10 @@ from glasshouse_verify.dsse import (
 )
 from glasshouse_verify.encoding import JSON, encode_base64, format_json, parse_json
 from glasshouse_verify.errors import FormatError
-from glasshouse_verify.manifest import (
-    AbsenceProof,
-    ManifestRoot,
-    ManifestTree,
-    RowProof,
-    format_rows,
-    parse_rows,
-    verify_absence,
-    verify_row,
-)
+from glasshouse_verify.manifest import AbsenceProof, ManifestTree, format_rows, parse_rows, verify_absence
 from glasshouse_verify.note import format_note, format_vkey, parse_note, parse_vkey, verify_note
 from glasshouse_verify.policy import check_checkpoint, format_policy, parse_policy, witness_policy
+from glasshouse_verify.row import ManifestRoot, RowProof, verify_row
 from glasshouse_verify.tile import entries_path, format_bundle, parse_bundle, parse_tile_path, tile_path
 from glasshouse_verify.tlog import verify_multiproof
 from glasshouse_verify.tlogproof import TlogProof, format_tlog_proof, parse_tlog_proof, verify_tlog_proof
@@ -58,7 +51,7 @@ MANIFEST = ManifestTree(ROWS)
 PAYLOAD = b'{"_type":"https://in-toto.io/Statement/v1"}'
 ENVELOPE = Envelope(
     payload=PAYLOAD,
-    signatures=(EnvelopeSignature(keyid=keyid(VENDOR.key.public), signature=VENDOR.sign_raw(pae(PAYLOAD))),),
+    signatures=(EnvelopeSignature(keyid=keyid(VENDOR.key.public), sig=VENDOR.sign_raw(pae(PAYLOAD))),),
 )
 LEAVES, CUTS = (2, 5), (3,)
 HASHES = multiproof(LEAVES, CUTS, 7, TREE.read)
@@ -92,8 +85,8 @@ def examples() -> dict[str, list[tuple[str, str]]]:
         "manifest": [
             ("manifest", b"".join(format_rows(ROWS)).decode()),
             ("manifest-root", f"size {MANIFEST.size}\nroot {MANIFEST.root.hex()}\n"),
-            ("row-proof", json_text(MANIFEST.prove("src/main.c").to_json())),
-            ("absence-proof", json_text(MANIFEST.prove("src/evil.c").to_json())),
+            ("row-proof", json_text(encode(MANIFEST.prove("src/main.c")))),
+            ("absence-proof", json_text(encode(MANIFEST.prove("src/evil.c")))),
         ],
         "envelope": [
             ("envelope", format_envelope(ENVELOPE).decode() + "\n"),
@@ -133,8 +126,8 @@ AGAIN: dict[str, Callable[[str], str]] = {
     "tlog-proof": lambda text: format_tlog_proof(parse_tlog_proof(text.encode())).decode(),
     "tlog-policy": lambda text: format_policy(parse_policy(text.encode())).decode(),
     "manifest": lambda text: b"".join(format_rows(parse_rows(text.encode()))).decode(),
-    "row-proof": lambda text: json_text(RowProof.from_json(json_again(text)).to_json()),
-    "absence-proof": lambda text: json_text(AbsenceProof.from_json(json_again(text)).to_json()),
+    "row-proof": lambda text: json_text(encode(decode(RowProof, json_again(text), "row proof"))),
+    "absence-proof": lambda text: json_text(encode(decode(AbsenceProof, json_again(text), "absence proof"))),
     "envelope": lambda text: format_envelope(parse_envelope(text.removesuffix("\n").encode())).decode() + "\n",
     "canonical-json": lambda text: json_text(json_again(text)),
 }

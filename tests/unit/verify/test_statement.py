@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 import pytest
 from examples import payloads
 from glasshouse_verify.charter import Charter
-from glasshouse_verify.codec import Json, _members, encode
+from glasshouse_verify.codec import _members, encode
 from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import FormatError
@@ -335,7 +335,7 @@ def test_digests_by_which_a_statement_is_found() -> None:
 
 
 def test_deep_digests_are_found() -> None:
-    nested: Json = Json({"a": [{"b": {"c": [digest(b"deep"), digest(b"deep").upper(), "0" * 63]}}]})
+    nested = {"a": [{"b": {"c": [digest(b"deep"), digest(b"deep").upper(), "0" * 63]}}]}
     payload = format_statement(PROVENANCE_TYPE, [("x", digest(b"x"))], nested)
     assert named_digests(parse_statement(payload)) == {digest(b"x"), digest(b"deep"), statement_id(payload)}
 

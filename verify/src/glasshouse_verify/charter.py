@@ -18,7 +18,7 @@ from typing import Any
 from glasshouse_verify.codec import Country, Digest, Identifier, Product, PublicKey, Text, encode
 from glasshouse_verify.dsse import Envelope, statement_id, verify_envelope
 from glasshouse_verify.ed25519 import check_public, keyid
-from glasshouse_verify.encoding import decode_base64, format_json
+from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import CharterError, FormatError, QuorumError
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, VerifierKey, parse_vkey
 from glasshouse_verify.policy import Policy, witness_policy
@@ -159,7 +159,7 @@ class Charter:
     def public_keys(self) -> dict[str, bytes]:
         """keyid → raw public key."""
         keys = (item for party in self.parties.values() for item in party.keys.items())
-        return {kid: decode_base64(key.public, "charter key", 32) for kid, key in keys}
+        return {kid: key.public for kid, key in keys}
 
     def key(self, kid: str) -> Key | None:
         """The key with this id."""

@@ -8,6 +8,8 @@ pattern is a FormatError that names the member, and encode(decode(v)) == v for e
     Digest                  64 lowercase hex digits (SHA-256)
     Identifier, Product …   string of the pattern given below
     int                     integer, 0 … 2^53-1
+    bytes; Hash, PublicKey  base64 in its only spelling; of 32 bytes
+    Json                    any value, passed through
     tuple[X, ...]           array          Mapping[K, X]   object
     X | None                member left out when None; null is never written
     dataclass               object         StrEnum         one of its values
@@ -19,9 +21,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import EnumMeta, StrEnum
 from functools import cache
-from typing import Any, NewType, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, NewType, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from glasshouse_verify.encoding import decode_base64
+from glasshouse_verify.encoding import MAX_INTEGER, decode_base64, encode_base64
 from glasshouse_verify.errors import FormatError
 
 Digest = NewType("Digest", str)
@@ -32,12 +34,13 @@ FileName = NewType("FileName", str)
 Path = NewType("Path", str)
 Country = NewType("Country", str)  # ISO 3166-1 alpha-2
 Text = NewType("Text", str)  # prose for people
-PublicKey = NewType("PublicKey", str)  # base64 of the 32 bytes of an Ed25519 key
-SignatureText = NewType("SignatureText", str)  # base64 of 64 bytes
-Json = NewType("Json", object)  # any JSON value, passed through
+PublicKey = NewType("PublicKey", bytes)  # Ed25519
+Hash = NewType("Hash", bytes)  # of a Merkle tree
+Json: TypeAlias = Any
+
+T = TypeVar("T")
 
 MAX_TEXT = 4_000
-MAX_INTEGER = 2**53 - 1
 _IDENTIFIER = r"[a-z0-9][a-z0-9._-]{0,63}"
 _PATTERNS: dict[object, tuple[str, str]] = {
     Digest: (r"[0-9a-f]{64}", "must be 64 lowercase hex digits"),
@@ -49,7 +52,7 @@ _PATTERNS: dict[object, tuple[str, str]] = {
     Country: (r"[A-Z]{2}", "must be a two-letter country code such as CH"),
     Text: (rf"[^\x00-\x09\x0b-\x1f\x7f]{{0,{MAX_TEXT}}}", f"must be at most {MAX_TEXT} characters without controls"),
 }
-_BASE64_LENGTHS: dict[object, int] = {PublicKey: 32, SignatureText: 64}
+_BASE64_LENGTHS: dict[object, int | None] = {bytes: None, PublicKey: 32, Hash: 32}
 
 
 @cache
@@ -66,18 +69,17 @@ def _members(record: type) -> dict[str, tuple[Any, bool]]:
 
 def decode(kind: Any, value: object, where: str) -> Any:
     """Build a `kind` from a JSON value; raises FormatError naming the member below `where`."""
+    if kind is Json:
+        return value
+    if kind is bool or kind is str:
+        return expect(kind, value, where)
     if kind in _PATTERNS:
-        text = _expect(str, value, where)
+        text = expect(str, value, where)
         if not _compiled(kind).fullmatch(text):
             raise FormatError(where, _PATTERNS[kind][1])
         return text
     if kind in _BASE64_LENGTHS:
-        decode_base64(_expect(str, value, where), where, _BASE64_LENGTHS[kind])
-        return value
-    if kind is Json:
-        return value
-    if kind is bool or kind is str:
-        return _expect(kind, value, where)
+        return decode_base64(expect(str, value, where), where, _BASE64_LENGTHS[kind])
     if kind is int:
         if type(value) is not int or not 0 <= value <= MAX_INTEGER:
             raise FormatError(where, "must be an integer from 0 to 2^53-1")
@@ -94,10 +96,10 @@ def _decode_container(kind: Any, value: object, where: str) -> object:
     if origin in (Union, types.UnionType):
         return decode(next(a for a in arguments if a is not type(None)), value, where)
     if origin is tuple:
-        items = _expect(list, value, where)
+        items = expect(list, value, where)
         return tuple(decode(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(items))
     if origin is Mapping:
-        pairs = _expect(dict, value, where).items()
+        pairs = expect(dict, value, where).items()
         return {
             decode(arguments[0], k, f"{where} member name"): decode(arguments[1], v, f"{where}.{k}") for k, v in pairs
         }
@@ -105,7 +107,7 @@ def _decode_container(kind: Any, value: object, where: str) -> object:
 
 
 def _decode_enum(kind: Any, value: object, where: str) -> object:
-    text = _expect(str, value, where)
+    text = expect(str, value, where)
     try:
         return kind(text)
     except ValueError:
@@ -113,7 +115,7 @@ def _decode_enum(kind: Any, value: object, where: str) -> object:
 
 
 def _decode_record(kind: type, value: object, where: str) -> object:
-    object_ = _expect(dict, value, where)
+    object_ = expect(dict, value, where)
     members = _members(kind)
     for name in object_:
         if name not in members:
@@ -127,10 +129,11 @@ def _decode_record(kind: type, value: object, where: str) -> object:
     return kind(**arguments)
 
 
-_NAMES = {str: "a string", bool: "true or false", list: "an array", dict: "an object"}
+_NAMES: dict[type, str] = {str: "a string", bool: "true or false", list: "an array", dict: "an object"}
 
 
-def _expect(kind: type, value: object, where: str) -> Any:
+def expect(kind: type[T], value: object, where: str) -> T:
+    """Return `value` if it is of exactly this JSON type (true is no integer); `FormatError` otherwise."""
     if type(value) is not kind:
         raise FormatError(where, f"must be {_NAMES[kind]}")
     return value
@@ -143,6 +146,8 @@ def encode(value: object) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         pairs = ((f.name, getattr(value, f.name)) for f in fields(value))
         return {name: encode(member) for name, member in pairs if member is not None}
+    if isinstance(value, bytes):
+        return encode_base64(value)
     if isinstance(value, tuple):
         return [encode(item) for item in value]
     if isinstance(value, Mapping):

@@ -17,16 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from glasshouse_verify import ed25519
+from glasshouse_verify.codec import Digest, decode, encode
 from glasshouse_verify.ed25519 import keyid as keyid
-from glasshouse_verify.encoding import (
-    decode_base64,
-    decode_hex,
-    encode_base64,
-    expect,
-    format_json,
-    parse_json,
-    read_object,
-)
+from glasshouse_verify.encoding import format_json, parse_json
 from glasshouse_verify.errors import FormatError
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -38,8 +31,8 @@ MAX_SIGNATURES = 100
 class EnvelopeSignature:
     """One signature over the payload's encoding; `keyid` is a claim that only a successful check makes good."""
 
-    keyid: str
-    signature: bytes
+    keyid: Digest
+    sig: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,36 +43,31 @@ class Envelope:
     signatures: tuple[EnvelopeSignature, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Wire:
+    """The JSON of an envelope."""
+
+    payload: bytes
+    payloadType: str
+    signatures: tuple[EnvelopeSignature, ...]
+
+
 def parse_envelope(data: bytes) -> Envelope:
     """Read an envelope of at most `MAX_ENTRY` bytes; `FormatError` unless `format_envelope` would write these bytes."""
-    value = read_object(parse_json(data, "envelope", MAX_ENTRY), "envelope", "payload", "payloadType", "signatures")
-    if value["payloadType"] != PAYLOAD_TYPE:
+    wire: _Wire = decode(_Wire, parse_json(data, "envelope", MAX_ENTRY), "envelope")
+    if wire.payloadType != PAYLOAD_TYPE:
         raise FormatError("envelope.payloadType", f"not {PAYLOAD_TYPE}")
-    signatures: dict[str, bytes] = {}
-    for place, item in enumerate(expect(list, value["signatures"], "envelope.signatures")):
-        field = f"envelope.signatures[{place}]"
-        members = read_object(item, field, "keyid", "sig")
-        name = decode_hex(expect(str, members["keyid"], f"{field}.keyid"), f"{field}.keyid", 32).hex()
-        if name in signatures:
-            raise FormatError(f"{field}.keyid", "signs twice")
-        signatures[name] = decode_base64(expect(str, members["sig"], f"{field}.sig"), f"{field}.sig")
-    if not 1 <= len(signatures) <= MAX_SIGNATURES:
-        raise FormatError("envelope.signatures", f"{len(signatures)} signatures, expected 1 to {MAX_SIGNATURES}")
-    return Envelope(
-        payload=decode_base64(expect(str, value["payload"], "envelope.payload"), "envelope.payload"),
-        signatures=tuple(EnvelopeSignature(keyid=name, signature=sig) for name, sig in signatures.items()),
-    )
+    if not 1 <= len(wire.signatures) <= MAX_SIGNATURES:
+        raise FormatError("envelope.signatures", f"{len(wire.signatures)}, expected 1 to {MAX_SIGNATURES}")
+    if len({signature.keyid for signature in wire.signatures}) < len(wire.signatures):
+        raise FormatError("envelope.signatures", "a key signs twice")
+    return Envelope(payload=wire.payload, signatures=wire.signatures)
 
 
 def format_envelope(envelope: Envelope) -> bytes:
     """Write the entry bytes of an envelope; `FormatError` if `parse_envelope` would refuse them."""
-    data = format_json(
-        {
-            "payload": encode_base64(envelope.payload),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": s.keyid, "sig": encode_base64(s.signature)} for s in envelope.signatures],
-        }
-    )
+    wire = _Wire(payload=envelope.payload, payloadType=PAYLOAD_TYPE, signatures=envelope.signatures)
+    data = format_json(encode(wire))
     parse_envelope(data)
     return data
 
@@ -102,5 +90,5 @@ def verify_envelope(envelope: Envelope, keys: Mapping[str, bytes]) -> frozenset[
     claims = [signature for signature in envelope.signatures if signature.keyid in keys]
     message = pae(envelope.payload)
     for claim in claims:
-        ed25519.verify(keys[claim.keyid], message, claim.signature, claim.keyid)
+        ed25519.verify(keys[claim.keyid], message, claim.sig, claim.keyid)
     return frozenset(claim.keyid for claim in claims)

@@ -13,20 +13,17 @@ Anything else, although another reader may understand it, is refused with a `For
 import binascii
 import json
 from collections.abc import Callable
-from typing import NoReturn, TypeAlias, TypeVar
+from typing import NoReturn, TypeAlias
 
 from glasshouse_verify.errors import FormatError
 
 JSON: TypeAlias = bool | int | str | list["JSON"] | dict[str, "JSON"] | None
-
-T = TypeVar("T")
 
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 64
 
 _BY_CODE_POINT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _AS_GIVEN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-_NAMES: dict[type, str] = {str: "text", int: "an integer", bool: "true or false", list: "an array", dict: "an object"}
 
 
 def parse_decimal(text: str, field: str) -> int:
@@ -139,19 +136,3 @@ def _check_json(value: object, field: str) -> None:
             if depth == MAX_DEPTH and not isinstance(item, int):
                 raise FormatError(field, f"nested deeper than {MAX_DEPTH}")
         level, depth = below, depth + 1
-
-
-def expect(kind: type[T], value: object, field: str) -> T:
-    """Return `value` if it is of exactly this JSON type (true is no integer); `FormatError` otherwise."""
-    if type(value) is not kind:
-        raise FormatError(field, f"not {_NAMES[kind]}")
-    return value
-
-
-def read_object(value: JSON, field: str, *names: str) -> dict[str, JSON]:
-    """Return `value` as an object that has these members and no others; `FormatError` naming the first fault."""
-    members: dict[str, JSON] = expect(dict, value, field)
-    for name in (*names, *members):
-        if name not in names or name not in members:
-            raise FormatError(f"{field}.{name}", "missing" if name in names else "unknown member")
-    return members

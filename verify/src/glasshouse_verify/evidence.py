@@ -15,21 +15,14 @@ A handover is a checkpoint under the policy of the charter before, wherever an a
 
 from dataclasses import dataclass
 
-from glasshouse_verify.codec import Digest, FileName, Identifier, Json, SignatureText, decode, encode
+from glasshouse_verify.codec import Digest, FileName, Identifier, Json, decode, encode
 from glasshouse_verify.dsse import Envelope, EnvelopeSignature
-from glasshouse_verify.encoding import decode_base64, encode_base64, format_json, parse_json
+from glasshouse_verify.encoding import decode_base64, format_json, parse_json
 from glasshouse_verify.errors import FormatError
+from glasshouse_verify.row import RowProof
 
 SCHEMA = "glasshouse.evidence/v1"
 MAX_EVIDENCE = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class SignatureMember:
-    """One signature of an envelope."""
-
-    keyid: Digest
-    sig: SignatureText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +30,7 @@ class Attested:
     """A signed statement, inline."""
 
     statement: Json
-    signatures: tuple[SignatureMember, ...]
+    signatures: tuple[EnvelopeSignature, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +38,7 @@ class Logged:
     """A signed statement, inline, and its ledger index."""
 
     statement: Json
-    signatures: tuple[SignatureMember, ...]
+    signatures: tuple[EnvelopeSignature, ...]
     index: int
 
 
@@ -54,7 +47,7 @@ class Amendment:
     """A charter amendment: the merge patch of its predicate, its ledger index and its votes."""
 
     delta: Json
-    signatures: tuple[SignatureMember, ...]
+    signatures: tuple[EnvelopeSignature, ...]
     index: int
 
 
@@ -75,16 +68,18 @@ class Evidence:
     rebuilds: tuple[Logged, ...]
     hashes: str
     status: Logged | None = None
-    row: Json | None = None
+    row: RowProof | None = None
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise FormatError("evidence.schema", f"must be {SCHEMA}")
+        if (self.status is None) != (self.row is None):
+            raise FormatError("evidence.row", "stands with the status or not at all")
 
 
 def parse_evidence(data: bytes) -> Evidence:
     """Parse an evidence file strictly; raises FormatError naming the member."""
     evidence: Evidence = decode(Evidence, parse_json(data, "evidence", MAX_EVIDENCE), "evidence")
-    if evidence.schema != SCHEMA:
-        raise FormatError("evidence.schema", f"must be {SCHEMA}")
-    if (evidence.status is None) != (evidence.row is None):
-        raise FormatError("evidence.row", "stands with the status or not at all")
     split_hashes(evidence.hashes)
     return evidence
 
@@ -96,22 +91,7 @@ def format_evidence(evidence: Evidence) -> bytes:
 
 def envelope_of(attested: Attested | Logged) -> Envelope:
     """The DSSE envelope that an inline statement stands for."""
-    return Envelope(payload=format_json(attested.statement), signatures=signatures_of(attested.signatures))
-
-
-def signatures_of(members: tuple[SignatureMember, ...]) -> tuple[EnvelopeSignature, ...]:
-    """Envelope signatures of inline members."""
-    return tuple(
-        EnvelopeSignature(keyid=m.keyid, signature=decode_base64(m.sig, "evidence.signatures.sig", 64)) for m in members
-    )
-
-
-def members_of(envelope: Envelope) -> tuple[SignatureMember, ...]:
-    """Inline members of envelope signatures."""
-    return tuple(
-        SignatureMember(keyid=Digest(s.keyid), sig=SignatureText(encode_base64(s.signature)))
-        for s in envelope.signatures
-    )
+    return Envelope(payload=format_json(attested.statement), signatures=attested.signatures)
 
 
 def split_hashes(text: str) -> list[bytes]:

@@ -20,19 +20,19 @@ from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from shlex import quote
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 from glasshouse_verify.charter import Chain, Charter, ProductRule, apply_patch, stands_with, vouchers
 from glasshouse_verify.checkpoint import Checkpoint
 from glasshouse_verify.codec import Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope, format_envelope, statement_id
-from glasshouse_verify.encoding import JSON, format_json
+from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import FormatError, VerifyError
-from glasshouse_verify.evidence import Evidence, Logged, envelope_of, signatures_of, split_hashes
-from glasshouse_verify.manifest import ManifestRoot, RowProof, verify_row
+from glasshouse_verify.evidence import Evidence, Logged, envelope_of, split_hashes
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import Cosigned, check_checkpoint
 from glasshouse_verify.report import Claim, Outcome, Refused, Report, mismatch, not_authorised, undecided, utc
+from glasshouse_verify.row import ManifestRoot, verify_row
 from glasshouse_verify.statement import (
     Action,
     Rebuild,
@@ -123,7 +123,7 @@ class _Gate:
             document = apply_patch(encode(self.chain.newest.charter), amendment.delta)
             subject = [("charter", sha256(format_json(document)).hexdigest())]
             payload = format_statement(predicate_type(Use.CHARTER), subject, document)
-            envelope = Envelope(payload=payload, signatures=signatures_of(amendment.signatures))
+            envelope = Envelope(payload=payload, signatures=amendment.signatures)
             self.chain.extend(envelope, amendment.index)
             self.amendments.append((amendment.index, envelope))
         newest = self.chain.newest.charter
@@ -387,11 +387,10 @@ class _Gate:
     @cached_property
     def row(self) -> StatusRow | None:
         """The row of this file, proven in the status manifest; None without a status."""
-        if self.the_status is None:
+        if self.the_status is None or self.evidence.row is None:
             return None
         rows = self.the_status.says.rows
-        proof = RowProof.from_json(cast(JSON, self.evidence.row), "evidence.row")
-        value = verify_row(ManifestRoot(root=bytes.fromhex(rows.root), size=rows.size), proof)
+        value = verify_row(ManifestRoot(root=bytes.fromhex(rows.root), size=rows.size), self.evidence.row)
         row: StatusRow = decode(StatusRow, value, "evidence.row.row")
         if row.key != status_key(self.the_release.says, self.released):
             raise mismatch("the status row is of another file")

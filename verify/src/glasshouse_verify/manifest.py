@@ -3,64 +3,28 @@
     {"content":"5c1e…","key":"LICENSE","mode":"100644"}
     {"content":"9f2c…","key":"src/main.c","mode":"100644"}
 
-A row is a JSON object with a text member "key"; its other members belong to whoever uses the manifest. Rows ascend by
-the UTF-8 bytes of their keys, without duplicates. At rest a manifest is its rows in canonical JSON, each followed by a
-newline. The tree is the ledger's: leaf = SHA-256(0x00 ‖ canonical row). What is signed is root and size.
+Rows (see `row`) ascend by the UTF-8 bytes of their keys, without duplicates. At rest a manifest is its rows in
+canonical JSON, each followed by a newline.
 
-    row proof       {"index":1,"proof":["base64 hash",…],"row":{"key":…}}
-    absence proof   {"key":"src/evil.c","left":row proof | null,"right":row proof | null}
+    absence proof   {"key":"src/evil.c","left":row proof,"right":row proof}
 
-A key is absent if the rows to its left and right are neighbours, or one is the first or last row, or there are no rows.
-That holds for a manifest in order; who signs its root vouches for the order, and the proof alone does not show it.
+A key is absent if the rows to its left and right are neighbours, or one is the first or last row, or there are no rows;
+a side without a row is left out. That holds for a manifest in order; who signs its root vouches for the order, and the
+proof alone does not show it.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
-from glasshouse_verify.encoding import JSON, decode_base64, encode_base64, expect, format_json, parse_json, read_object
+from glasshouse_verify.codec import Hash, expect
+from glasshouse_verify.encoding import parse_json
 from glasshouse_verify.errors import FormatError, ProofError
-from glasshouse_verify.tlog import leaf_hash, verify_inclusion
+from glasshouse_verify.row import MAX_ROW, ManifestRoot, Row, RowProof, format_row, row_key, verify_row
+from glasshouse_verify.tlog import leaf_hash
 from glasshouse_verify.tree import EMPTY_ROOT, Frontier, inclusion_proof
-
-Row: TypeAlias = Mapping[str, JSON]
-
-MAX_ROW = 65_535
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManifestRoot:
-    """What a signer commits to: the Merkle root of a manifest and its number of rows."""
-
-    root: bytes
-    size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowProof:
-    """A row and its inclusion proof; nothing is shown until `verify_row`."""
-
-    row: Row
-    index: int
-    proof: tuple[bytes, ...]
-
-    def to_json(self) -> dict[str, JSON]:
-        """Return the JSON value that `from_json` reads."""
-        return {"index": self.index, "proof": [encode_base64(node) for node in self.proof], "row": dict(self.row)}
-
-    @classmethod
-    def from_json(cls, value: JSON, field: str = "row proof") -> "RowProof":
-        """Read a row proof; `FormatError` unless `to_json` would give this value."""
-        members = read_object(value, field, "index", "proof", "row")
-        nodes, row = expect(list, members["proof"], f"{field}.proof"), expect(dict, members["row"], f"{field}.row")
-        format_row(row)
-        return cls(
-            row=row,
-            index=expect(int, members["index"], f"{field}.index"),
-            proof=tuple(decode_base64(expect(str, node, f"{field}.proof"), f"{field}.proof", 32) for node in nodes),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,38 +32,14 @@ class AbsenceProof:
     """The neighbours between which `key` would stand; nothing is shown until `verify_absence`."""
 
     key: str
-    left: RowProof | None
-    right: RowProof | None
-
-    def to_json(self) -> dict[str, JSON]:
-        """Return the JSON value that `from_json` reads."""
-        left, right = (side.to_json() if side else None for side in (self.left, self.right))
-        return {"key": self.key, "left": left, "right": right}
-
-    @classmethod
-    def from_json(cls, value: JSON, field: str = "absence proof") -> "AbsenceProof":
-        """Read an absence proof; `FormatError` unless `to_json` would give this value."""
-        members = read_object(value, field, "key", "left", "right")
-        left, right = (
-            None if members[side] is None else RowProof.from_json(members[side], f"{field}.{side}")
-            for side in ("left", "right")
-        )
-        return cls(key=expect(str, members["key"], f"{field}.key"), left=left, right=right)
-
-
-def format_row(row: Row) -> bytes:
-    """Write the canonical bytes of a row, without newline; `FormatError` if it has no key, floats or too many bytes."""
-    _key(row)
-    data = format_json(dict(row))
-    if len(data) > MAX_ROW:
-        raise FormatError("row", f"{len(data)} bytes, more than {MAX_ROW}")
-    return data
+    left: RowProof | None = None
+    right: RowProof | None = None
 
 
 def parse_row(data: bytes) -> Row:
     """Read the canonical bytes of a row, without newline; `FormatError` otherwise."""
     row: Row = expect(dict, parse_json(data, "row", MAX_ROW), "row")
-    _key(row)
+    row_key(row)
     return row
 
 
@@ -121,15 +61,11 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
         yield line[:-1]
 
 
-def _key(row: Row) -> str:
-    return expect(str, row.get("key"), "row.key")
-
-
 def _ascending(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield rows as long as their keys ascend: by code point, which is the order of their UTF-8 bytes."""
     last: str | None = None
     for row in rows:
-        key = _key(row)
+        key = row_key(row)
         if last is not None and key <= last:
             raise FormatError("row.key", f"{key!r} does not ascend from {last!r}")
         last = key
@@ -161,8 +97,8 @@ class ManifestTree:
 
     def prove(self, key: str) -> RowProof | AbsenceProof:
         """Prove the row of `key`, or that there is none."""
-        index = bisect_left(self._rows, key, key=_key)
-        if index < self.size and _key(self._rows[index]) == key:
+        index = bisect_left(self._rows, key, key=row_key)
+        if index < self.size and row_key(self._rows[index]) == key:
             return self._prove_row(index)
         left = self._prove_row(index - 1) if index > 0 else None
         right = self._prove_row(index) if index < self.size else None
@@ -170,13 +106,7 @@ class ManifestTree:
 
     def _prove_row(self, index: int) -> RowProof:
         proof = inclusion_proof(index, self.size, lambda level, place: self._levels[level][place])
-        return RowProof(row=self._rows[index], index=index, proof=tuple(proof))
-
-
-def verify_row(root: ManifestRoot, proof: RowProof) -> Row:
-    """Return the row that `proof` shows to be in the manifest; `ProofError` if it does not."""
-    verify_inclusion(leaf_hash(format_row(proof.row)), proof.index, root.size, proof.proof, root.root)
-    return proof.row
+        return RowProof(row=self._rows[index], index=index, proof=tuple(map(Hash, proof)))
 
 
 def verify_absence(root: ManifestRoot, proof: AbsenceProof) -> None:
@@ -187,11 +117,11 @@ def verify_absence(root: ManifestRoot, proof: AbsenceProof) -> None:
         return
     place = 0
     if proof.left is not None:
-        if not _key(verify_row(root, proof.left)) < proof.key:
+        if not row_key(verify_row(root, proof.left)) < proof.key:
             raise ProofError("the left neighbour does not precede the absent key")
         place = proof.left.index + 1
     if proof.right is None:
         if place != root.size:
             raise ProofError("the left neighbour is not the last row")
-    elif proof.right.index != place or not proof.key < _key(verify_row(root, proof.right)):
+    elif proof.right.index != place or not proof.key < row_key(verify_row(root, proof.right)):
         raise ProofError("the right neighbour is not the next row after the absent key")
