@@ -1,6 +1,5 @@
 """Host name, user, paths, locale, environment and file order of the host do not reach the output of a build."""
 
-import locale
 import os
 import time
 from collections.abc import Iterator
@@ -46,7 +45,6 @@ def host(tmp_path: Path, mask: int, variables: dict[str, str], directory: str) -
         os.chdir(here)
         os.umask(old_mask)
         time.tzset()
-        locale.setlocale(locale.LC_ALL, "C")
 
 
 def build_on(place: Path, files: dict[str, str], recipe: Recipe) -> dict[str, str]:
