@@ -20,7 +20,8 @@ from glasshouse_verify.encoding import (
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.manifest import AbsenceProof, ManifestTree, format_rows, parse_rows
 from glasshouse_verify.note import format_note, format_vkey, parse_note, parse_vkey
-from glasshouse_verify.policy import format_policy, parse_policy, witness_policy
+from glasshouse_verify.policy import witness_policy
+from glasshouse_verify.policy_file import format_policy, parse_policy
 from glasshouse_verify.row import RowProof
 from glasshouse_verify.tile import format_bundle, parse_bundle, parse_tile_path, tile_path
 from glasshouse_verify.tlogproof import TlogProof, format_tlog_proof, parse_tlog_proof

@@ -7,7 +7,8 @@ from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.errors import ProofError
 from glasshouse_verify.manifest import AbsenceProof, ManifestTree, verify_absence
 from glasshouse_verify.note import VerifierKey
-from glasshouse_verify.policy import Group, Policy, format_policy, parse_policy, witness_policy
+from glasshouse_verify.policy import Group, Policy, witness_policy
+from glasshouse_verify.policy_file import format_policy, parse_policy
 from glasshouse_verify.row import ManifestRoot, RowProof, verify_row
 from glasshouse_verify.tile import TILE_WIDTH, new_tiles, tile_reader, tile_width
 from glasshouse_verify.tlog import leaf_hash, verify_inclusion, verify_multiproof

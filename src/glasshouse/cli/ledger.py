@@ -10,7 +10,7 @@ from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import parse_envelope, statement_id
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.note import parse_note
-from glasshouse_verify.policy import parse_policy
+from glasshouse_verify.policy_file import parse_policy
 from glasshouse_verify.statement import parse_statement
 
 from glasshouse.cli.wiring import JsonOption, LedgerOption, NodeOption, emit

@@ -25,7 +25,8 @@ from glasshouse_verify.encoding import JSON, encode_base64, format_json, parse_j
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.manifest import AbsenceProof, ManifestTree, format_rows, parse_rows, verify_absence
 from glasshouse_verify.note import format_note, format_vkey, parse_note, parse_vkey, verify_note
-from glasshouse_verify.policy import check_checkpoint, format_policy, parse_policy, witness_policy
+from glasshouse_verify.policy import check_checkpoint, witness_policy
+from glasshouse_verify.policy_file import format_policy, parse_policy
 from glasshouse_verify.row import ManifestRoot, RowProof, verify_row
 from glasshouse_verify.tile import entries_path, format_bundle, parse_bundle, parse_tile_path, tile_path
 from glasshouse_verify.tlog import verify_multiproof

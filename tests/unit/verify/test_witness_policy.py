@@ -5,15 +5,8 @@ from itertools import combinations
 import pytest
 from glasshouse_verify.errors import FormatError, QuorumError, SignatureError
 from glasshouse_verify.note import COSIGNATURE_V1, Note, VerifierKey, format_vkey
-from glasshouse_verify.policy import (
-    MAX_POLICY,
-    Group,
-    Policy,
-    check_checkpoint,
-    format_policy,
-    parse_policy,
-    witness_policy,
-)
+from glasshouse_verify.policy import Group, Policy, check_checkpoint, witness_policy
+from glasshouse_verify.policy_file import MAX_POLICY, format_policy, parse_policy
 from notary import Notary, Tree, signed, witness
 
 LOG = Notary("example.com/log")
