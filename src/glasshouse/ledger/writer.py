@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -25,7 +25,7 @@ from glasshouse.ledger.admission import Admission
 from glasshouse.ledger.errors import Busy, EntryRefused, EntryTooLong, LedgerError, LogMissing, WriterConflict
 from glasshouse.ledger.log import QUERIES, Log, read_entries, read_head
 from glasshouse.storage.db import Database, Row, translated
-from glasshouse.storage.errors import StorageError, StorageUnavailable
+from glasshouse.storage.errors import StorageError
 
 _LOG = logging.getLogger(__name__)
 MAX_GROUP_ENTRIES = 4096
@@ -92,16 +92,14 @@ class Writer:
         Raises DatabaseUnavailable or StorageFull. After a failed commit the entries may be in the log all the same;
         sending them again tells.
         """
-        connection = self._connected()
-        with translated(), connection.transaction():
+        with self._transaction() as connection:
             return self._insert(connection, entries)
 
     def sequence_outbox(self, admission: Admission) -> tuple[Sequenced | None, list[NewEntry]]:
         """Take what waits in the outbox, in order; what the rule refuses stays there with the reason."""
-        connection = self._connected()
         taken: list[int] = []
         admitted: list[NewEntry] = []
-        with translated(), connection.transaction():
+        with self._transaction() as connection:
             rows = connection.execute(
                 QUERIES["take_outbox"], {"log_id": self._log.id, "limit": _OUTBOX_LIMIT}
             ).fetchall()
@@ -123,6 +121,17 @@ class Writer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[psycopg.Connection[Row]]:
+        connection = self._connected()
+        try:
+            with translated(), connection.transaction():
+                yield connection
+        except BaseException:
+            # Whatever state the connection is in, the next transaction starts with a new one.
+            self.close()
+            raise
 
     def _connected(self) -> psycopg.Connection[Row]:
         if self._connection is None or self._connection.closed:
@@ -284,11 +293,15 @@ class Sequencer:
             start += len(submission.entries)
 
     def _drain_outbox(self) -> None:
-        # The outbox has no caller to tell: while the database is away its rows wait.
-        with contextlib.suppress(StorageUnavailable, WriterConflict):
+        # The outbox has no caller to tell: whatever happens, its rows wait.
+        try:
             done, admitted = self._writer.sequence_outbox(self._admission)
             if done is not None:
                 self._observe(done, admitted)
+        except (StorageError, WriterConflict) as error:
+            _LOG.warning("the outbox waits: %s", error)
+        except Exception:
+            _LOG.exception("the outbox could not be written")
 
     def _observe(self, done: Sequenced, entries: Sequence[NewEntry]) -> None:
         """Show every entry to the rule once, in order, also those of a commit whose answer was lost."""
