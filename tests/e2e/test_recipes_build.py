@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from glasshouse.conveyor.errors import OriginUnavailable
 from glasshouse.conveyor.opaque import copied_from_source
 from glasshouse.conveyor.rules import check_compiled, read_rules
 from glasshouse.conveyor.source import FetchedSource, fetch_source
+from glasshouse.conveyor.tree import scan_tree
 
 
 def fetched(name: str, tmp_path: Path) -> FetchedSource:
@@ -64,6 +66,21 @@ def test_yara_python(tmp_path: Path) -> None:
         [sys.executable, "-I", "-c", code, str(tmp_path / "site")], capture_output=True, text=True, check=True
     )
     assert run.stdout == "[r] 4.5.4\n"
+
+
+def test_zlib_dll(tmp_path: Path) -> None:
+    """A Windows library without a signature. Its time stamp is that of the commit; without one, every build differs."""
+    built = built_twice("zlib-dll", tmp_path).outputs[0].path.read_bytes()
+    place = int.from_bytes(built[60:64], "little")
+    found, source = environment("zlib-dll"), scan_tree(tmp_path / "tree")
+    epoch = fetched("zlib-dll", tmp_path / "again").epoch
+    assert built[place : place + 4] == b"PE\0\0"
+    assert int.from_bytes(built[place + 8 : place + 12], "little") == epoch
+    clock = replace(found.recipe.build, command=("env", "-u", "SOURCE_DATE_EPOCH", *found.recipe.build.command))
+    recipe = replace(found.recipe, build=clock)
+    other = build(source, recipe, found.root, epoch, tmp_path / "third").outputs[0].path.read_bytes()
+    assert len(other) == len(built)
+    assert other != built
 
 
 @pytest.mark.parametrize(("name", "files"), [("guarddog-rules", 54), ("signature-base", 741)])

@@ -68,6 +68,14 @@ class IndexSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DebianSource:
+    """The tree is a source archive of Debian's pool: its path below any mirror, and SHA-256 (lowercase hex)."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class GitSource:
     """The tree is a commit of a git repository or git bundle; `location` is a URL, or a path relative to the recipe."""
 
@@ -83,7 +91,7 @@ class DirectorySource:
     epoch: int
 
 
-SourceOrigin = IndexSource | GitSource | DirectorySource
+SourceOrigin = IndexSource | DebianSource | GitSource | DirectorySource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +123,17 @@ class BuildStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SignStep:
+    """What is signed after the build, as file names or shell patterns; each must match an output.
+
+    `authenticode` files are shipped with a signature embedded, `detached` ones with a signature file beside them.
+    """
+
+    authenticode: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A parsed recipe. `platform` names what the output runs on; the customer's gate compares it."""
 
@@ -124,6 +143,7 @@ class Recipe:
     include: tuple[str, ...]
     environment: Environment
     build: BuildStep
+    sign: SignStep
     text: bytes = field(repr=False)
 
 
@@ -189,6 +209,7 @@ def _text(value: object, name: str, pattern: re.Pattern[str]) -> str:
 
 _ANY_TEXT = re.compile(r"[^\x00]{1,4000}", re.DOTALL)
 _PATH_TEXT = re.compile(r"[^\x00-\x1f\x7f]{1,1000}")
+_POOL_PATH = re.compile(r"pool(/[A-Za-z0-9][A-Za-z0-9._+~-]*){3,6}")
 _ABSOLUTE = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._+-]*){1,12}")
 _SUITE = re.compile(r"[a-z]{3,20}")
 _ARCHITECTURE = re.compile(r"[a-z0-9]{2,12}")
@@ -213,6 +234,7 @@ def parse_recipe(data: bytes) -> Recipe:
         include=top.texts("include", _PATH_TEXT, 0, 32),
         environment=_parse_environment(top.table("environment")),
         build=_parse_build(top.table("build")),
+        sign=_parse_sign(top.table("sign")) if top.has("sign") else SignStep(),
         text=data,
     )
     top.finish()
@@ -229,6 +251,8 @@ def _parse_source(table: _Table) -> SourceOrigin:
             filename=table.text("filename", _FILE_NAME),
             sha256=table.text("sha256", _SHA256),
         )
+    elif kind == "debian":
+        origin = DebianSource(path=table.text("path", _POOL_PATH), sha256=table.text("sha256", _SHA256))
     elif kind == "git":
         origin = GitSource(location=table.text("location", _PATH_TEXT), commit=table.text("commit", _COMMIT))
     elif kind == "directory":
@@ -236,7 +260,7 @@ def _parse_source(table: _Table) -> SourceOrigin:
             path=table.text("path", _PATH_TEXT), epoch=table.integer("epoch", None, 315_532_800, 2**33)
         )
     else:
-        raise InvalidRecipe("source.kind", "must be 'index', 'git' or 'directory'")
+        raise InvalidRecipe("source.kind", "must be 'index', 'debian', 'git' or 'directory'")
     table.finish()
     return origin
 
@@ -302,6 +326,15 @@ def _parse_build(table: _Table) -> BuildStep:
     )
     table.finish()
     return build
+
+
+def _parse_sign(table: _Table) -> SignStep:
+    sign = SignStep(
+        authenticode=table.texts("authenticode", _PATTERN, 0, MAX_OUTPUT_PATTERNS),
+        detached=table.texts("detached", _PATTERN, 0, MAX_OUTPUT_PATTERNS),
+    )
+    table.finish()
+    return sign
 
 
 def _parse_env(value: object) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,7 @@
 """Getting the source tree that a recipe names, and making it whole: the product's own files, the recipe, the lock.
 
     [source] kind = "index"      a source distribution (or wheel) of the package index, by SHA-256
+    [source] kind = "debian"     a source archive of Debian's pool, by SHA-256
     [source] kind = "git"        one commit of a repository or bundle, blob by blob, without filters
     [source] kind = "directory"  a directory beside the recipe
 
@@ -25,7 +26,7 @@ from glasshouse.conveyor.errors import InvalidRecipe, InvalidSource, OriginUnava
 from glasshouse.conveyor.lock import Lock
 from glasshouse.conveyor.origin import Origins
 from glasshouse.conveyor.package_index import list_files
-from glasshouse.conveyor.recipe import DirectorySource, GitSource, IndexSource, Recipe
+from glasshouse.conveyor.recipe import DebianSource, DirectorySource, GitSource, IndexSource, Recipe
 from glasshouse.conveyor.store import Store, Wanted
 from glasshouse.conveyor.tree import (
     LOCK_PATH,
@@ -78,6 +79,8 @@ def fetch_source(
     match recipe.source:
         case IndexSource():
             epoch = _fetch_from_index(recipe.source, destination, store, origins)
+        case DebianSource():
+            epoch = _fetch_from_debian(recipe.source, destination, store, origins)
         case GitSource():
             commit = recipe.source.commit
             epoch = _fetch_from_git(recipe.source, beside, destination)
@@ -118,14 +121,24 @@ def _fetch_from_index(source: IndexSource, destination: Path, store: Store, orig
     if file.sha256 != source.sha256:
         raise InvalidSource(source.filename, f"the package index lists it with SHA-256 {file.sha256}")
     store.fetch([Wanted(url=file.url, sha256=source.sha256)], origins.client)
-    with store.open_verified(source.sha256) as stream:
-        if source.filename.endswith((".whl", ".zip")):
+    return _unpack(source.sha256, source.filename, destination, store)
+
+
+def _fetch_from_debian(source: DebianSource, destination: Path, store: Store, origins: Origins) -> int:
+    url = f"{origins.mirrors['debian'].rstrip('/')}/{source.path}"
+    store.fetch([Wanted(url=url, sha256=source.sha256)], origins.client)
+    return _unpack(source.sha256, source.path.rpartition("/")[2], destination, store)
+
+
+def _unpack(sha256: str, filename: str, destination: Path, store: Store) -> int:
+    with store.open_verified(sha256) as stream:
+        if filename.endswith((".whl", ".zip")):
             return _unpack_zip(stream, destination)
         try:
-            members = read_members(decompressed(stream, source.filename), TREE_LIMITS)
+            members = read_members(decompressed(stream, filename), TREE_LIMITS)
             return max(_EARLIEST_EPOCH, unpack_members(below(members), destination))
         except ArchiveError as error:
-            raise InvalidSource(source.filename, str(error)) from error
+            raise InvalidSource(filename, str(error)) from error
 
 
 def _unpack_zip(stream: IO[bytes], destination: Path) -> int:

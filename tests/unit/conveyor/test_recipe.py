@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from workshop import RECIPES
 
 from glasshouse.conveyor.errors import InvalidRecipe
-from glasshouse.conveyor.recipe import DirectorySource, GitSource, IndexSource, parse_recipe
+from glasshouse.conveyor.recipe import DebianSource, DirectorySource, GitSource, IndexSource, SignStep, parse_recipe
 
 MINIMAL = """\
 schema = "glasshouse.recipe/v1"
@@ -38,12 +38,18 @@ def test_a_minimal_recipe() -> None:
     assert recipe.environment.packages == ("gcc",)
     assert recipe.build.outputs == ("hello", "*.so")
     assert recipe.build.timeout_seconds == 1800
+    assert recipe.sign == SignStep(authenticode=(), detached=())
+
+
+def test_what_is_signed() -> None:
+    recipe = parse_recipe(f'{MINIMAL}\n[sign]\nauthenticode = ["x.dll"]\ndetached = ["*"]\n'.encode())
+    assert recipe.sign == SignStep(authenticode=("x.dll",), detached=("*",))
 
 
 @pytest.mark.parametrize("place", sorted(RECIPES.glob("*/recipe.toml")), ids=lambda place: place.parent.name)
 def test_the_recipes_of_this_repository_parse(place: object) -> None:
     recipe = parse_recipe(place.read_bytes())  # type: ignore[attr-defined]
-    assert isinstance(recipe.source, IndexSource | GitSource | DirectorySource)
+    assert isinstance(recipe.source, IndexSource | DebianSource | GitSource | DirectorySource)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +93,10 @@ def test_the_recipes_of_this_repository_parse(place: object) -> None:
         ("[build]", '[source]\nkind = "directory"\npath = "x"\n[build]', "source.epoch"),
         ("[build]", '[source]\nkind = "directory"\npath = "x"\nepoch = 5\n[build]', "source.epoch"),
         ("[build]", '[source]\nkind = "index"\nname = "x"\n[build]', "source.version"),
+        ("[build]", '[source]\nkind = "debian"\npath = "pool/main/z/../x.tar.xz"\n[build]', "source.path"),
+        ("[build]", '[source]\nkind = "debian"\npath = "pool/main/z/zlib/x.tar.xz"\n[build]', "source.sha256"),
+        ("[build]", '[sign]\nauthenticode = ["../x.dll"]\n[build]', "sign.authenticode[0]"),
+        ("[build]", '[sign]\nkey = "mine"\n[build]', "sign.key"),
         ("schema", "= schema", "recipe"),
     ],
 )

@@ -1,5 +1,6 @@
 """Fetching a source tree: from an index, a git repository or bundle, a directory; and what is refused."""
 
+import hashlib
 import io
 import os
 import subprocess
@@ -17,7 +18,7 @@ from workshop import c_recipe
 from glasshouse.conveyor.errors import InvalidRecipe, InvalidSource, OriginUnavailable
 from glasshouse.conveyor.lock import Lock, make_lock
 from glasshouse.conveyor.origin import Origins
-from glasshouse.conveyor.recipe import DirectorySource, GitSource, IndexSource, Recipe, SourceOrigin
+from glasshouse.conveyor.recipe import DebianSource, DirectorySource, GitSource, IndexSource, Recipe, SourceOrigin
 from glasshouse.conveyor.source import FetchedSource, fetch_source
 from glasshouse.conveyor.store import Store, http_client
 
@@ -35,7 +36,9 @@ class Fetcher:
     def __init__(self, directory: Path, lock: Lock, client: httpx.Client, base: str) -> None:
         self.directory, self.lock = directory, lock
         self.store = Store(directory / "store")
-        self.origins = Origins(client=client, mirrors={}, keyring=Path("/none"), index_url=f"{base}/simple")
+        self.origins = Origins(
+            client=client, mirrors={"debian": f"{base}/debian"}, keyring=Path("/none"), index_url=f"{base}/simple"
+        )
 
     def __call__(self, source: SourceOrigin | None, **fields: tuple[str, ...]) -> FetchedSource:
         recipe: Recipe = replace(c_recipe(["true"], ["out"]), source=source, **fields)  # type: ignore[arg-type]
@@ -84,6 +87,17 @@ def test_a_wheel_as_source(fetch: Fetcher, tmp_path: Path) -> None:
     source = fetch(publish(tmp_path, "thing-1-py3-none-any.whl", out.getvalue()))
     assert paths(source)[-1] == "x/rules.yar"
     assert source.epoch == 1_704_164_646
+
+
+def test_a_source_archive_of_debian(fetch: Fetcher, tmp_path: Path) -> None:
+    path, content = "pool/main/t/thing/thing_1.orig.tar.gz", sdist({"a.c": "1"})
+    (tmp_path / "debian" / path).parent.mkdir(parents=True)
+    (tmp_path / "debian" / path).write_bytes(content)
+    with pytest.raises(OriginUnavailable, match="has SHA-256"):
+        fetch(DebianSource(path=path, sha256="0" * 64))
+    source = fetch(DebianSource(path=path, sha256=hashlib.sha256(content).hexdigest()))
+    assert paths(source)[0] == "a.c"
+    assert source.epoch == 1_700_000_000
 
 
 def test_what_the_index_does_not_have(fetch: Fetcher, tmp_path: Path) -> None:
