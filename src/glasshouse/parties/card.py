@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from glasshouse_verify.charter import Role
 from glasshouse_verify.codec import Country, Identifier, PublicKey, Text, decode, encode
 from glasshouse_verify.encoding import format_json, parse_json
+from glasshouse_verify.errors import FormatError
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, VerifierKey, format_vkey
 from glasshouse_verify.statement import Use
 
@@ -73,6 +74,10 @@ class Card:
     acts_for: Identifier | None = None
     ledger: CardLedger | None = None
     witness: CardWitness | None = None
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise FormatError("card.schema", f"must be {SCHEMA}")
 
 
 def parse_card(data: bytes) -> Card:
