@@ -106,16 +106,17 @@ class DebianArchive:
         self.directory = directory
         self.key = key
 
-    def publish(self, *debs: Deb) -> None:
-        """Put packages into the main archive and sign all three."""
-        stanzas = [self._add(deb) for deb in debs]
+    def publish(self, *debs: Deb, security: tuple[Deb, ...] = ()) -> None:
+        """Put packages into the main archive, others into the security archive, and sign all three."""
+        contents = {SUITE: debs, f"{SUITE}-security": security}
         for archive in archives(SUITE):
-            self._publish_index(archive.mirror, archive.suite, stanzas if archive.suite == SUITE else [])
+            stanzas = [self._add(deb, archive.mirror) for deb in contents.get(archive.suite, ())]
+            self._publish_index(archive.mirror, archive.suite, stanzas)
 
-    def _add(self, deb: Deb) -> str:
+    def _add(self, deb: Deb, mirror: str) -> str:
         data = make_deb(deb)
         path = f"pool/{deb.name}_{deb.version}_amd64.deb"
-        place = self.directory / "debian" / path
+        place = self.directory / mirror / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
         depends = f"Depends: {deb.depends}\n" if deb.depends else ""

@@ -1,13 +1,14 @@
 """R8 Toolchain swapped in the environment lock.
 
 Cheat: the vendor puts a compiler of its own into the environment, under the name of Debian's: another digest in the
-    row, an invented version, another package, indexes signed by its own key, or its own list of packages beside
-    Debian's signed index.
+    row, an invented or outdated version, another package, indexes signed by its own key, or its own list of packages
+    beside Debian's signed index.
 Noticed by: every rebuilder before it builds anything; it holds Debian's keyring and checks each row of the lock
     against the archived indexes that the lock names.
 Seen: the verdict *build-failed* with the row of the lock and what Debian lists instead; exit 5 at the customer.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -57,6 +58,26 @@ def test_attack_a_compiler_version_that_debian_never_had() -> None:
     with pytest.raises(LockMismatch) as caught:
         origin.check(swapped(environment().lock, version="12.2.0-99"), store(), origins())
     assert caught.value.row == f"deb/{COMPILER}"
+
+
+def test_attack_an_older_compiler_of_debians(tmp_path: Path) -> None:
+    """A compiler that Debian did sign, and has replaced since: the security archive of the same lock says so."""
+    key = SigningKey(tmp_path)
+    archive = DebianArchive(tmp_path, key)
+    faulty, fixed = Deb(name=COMPILER, version="12.2.0-14"), Deb(name=COMPILER, version="12.2.0-14+deb12u1")
+    text = environment().recipe.text.replace(b'"gcc", "libc6-dev"', f'"{COMPILER}"'.encode())
+    archive.publish(*(Deb(name=name) for name in ("coreutils", "dash", "tar")), faulty, security=(fixed,))
+    with archive.origins() as its_origins:
+        its_store = Store(tmp_path / "store")
+        honest = origin.resolve(parse_recipe(text), its_store, its_origins)
+        assert origin.check(honest, its_store, its_origins).packages == 4
+        data = make_deb(faulty)
+        packages = "debian/dists/bookworm/main/binary-amd64/Packages.xz"
+        old = {"version": faulty.version, "path": f"pool/{COMPILER}_{faulty.version}_amd64.deb", "origin": packages}
+        cheat = swapped(honest, sha256=sha256(data).hexdigest(), size=len(data), **old)
+        with pytest.raises(LockMismatch, match=f"the newer version {re.escape(fixed.version)}"):
+            origin.check(cheat, its_store, its_origins)
+    key.close()
 
 
 def test_attack_a_genuine_package_under_another_name() -> None:

@@ -27,6 +27,7 @@ from glasshouse.conveyor.debian import (
     read_release,
     resolve_names,
 )
+from glasshouse.conveyor.debian_version import version_key
 from glasshouse.conveyor.errors import InvalidLock, LockMismatch, OriginUnavailable
 from glasshouse.conveyor.lock import DebRow, IndexRow, Lock, WheelRow, make_lock, requested_packages
 from glasshouse.conveyor.package_index import IndexedFile, list_files
@@ -171,9 +172,10 @@ def _indexed(name: str, filename: str, sha256: str, origins: Origins) -> Indexed
 def check(lock: Lock, store: Store, origins: Origins) -> LockReport:
     """Check every row of a lock against its public origin; the archived indexes must be in the store.
 
-    Debian's signature on each InRelease, the digest and size of each Packages file in it, and each package's version,
-    architecture, digest, size and path in that Packages file; each wheel's digest in the public index. Raises
-    `LockMismatch` naming the row. A package without a public origin would count as source, so it cannot be a row.
+    Debian's signature on each InRelease; the digest and size of each Packages file in it; each package's version,
+    architecture, digest, size and path in that Packages file, and that no index of the lock lists a newer version;
+    each wheel's digest in the public index. Raises `LockMismatch` naming the row. A package without a public origin
+    counts as source, so it cannot be a row.
     """
     suites = archives(lock.environment.suite)
     architecture = lock.environment.architecture
@@ -208,10 +210,11 @@ def _check_release(row: IndexRow, suite: Archive, store: Store, keyring: Path) -
 
 def _check_debs(lock: Lock, store: Store) -> None:
     names = {str(deb.name) for deb in lock.debs}
-    listed = {
-        row.path: {(deb.name, deb.version): deb for deb in _listed_packages([row], names, store).values()}
-        for row in lock.indexes
-    }
+    listed = {row.path: _listed_packages([row], names, store) for row in lock.indexes}
+    newest: dict[str, str] = {}
+    for name, version in (key for found in listed.values() for key in found):
+        if name not in newest or version_key(version) > version_key(newest[name]):
+            newest[name] = version
     for deb in lock.debs:
         public = listed.get(deb.origin, {}).get((deb.name, deb.version))
         if public is None:
@@ -220,6 +223,9 @@ def _check_debs(lock: Lock, store: Store) -> None:
             raise LockMismatch(
                 deb.key, f"{deb.origin} lists this version with SHA-256 {public.sha256} at {public.path}"
             )
+        # apt would have taken the newest: an older one was put there, perhaps for a known fault in it.
+        if version_key(newest[deb.name]) > version_key(deb.version):
+            raise LockMismatch(deb.key, f"the indexes of the lock list the newer version {newest[deb.name]}")
 
 
 def fetch(lock: Lock, store: Store, origins: Origins, progress: Progress | None = None) -> None:

@@ -11,6 +11,7 @@ import pytest
 from debian_archive import Deb, DebianArchive, SigningKey
 
 from glasshouse.conveyor import origin
+from glasshouse.conveyor.debian import read_packages
 from glasshouse.conveyor.errors import InvalidLock, LockMismatch, OriginUnavailable
 from glasshouse.conveyor.lock import Lock, check_recipe, make_lock, parse_lock
 from glasshouse.conveyor.origin import Origins
@@ -26,7 +27,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DebianArchive]
     directory = tmp_path_factory.mktemp("archive")
     key = SigningKey(directory)
     made = DebianArchive(directory, key)
-    made.publish(*BASE, Deb(name="compiler", depends="library (>= 2)"), Deb(name="library", version="2.1-3"))
+    debs = [Deb(name="compiler", depends="library (>= 2)"), Deb(name="library", version="2.1-2")]
+    made.publish(*BASE, *debs, security=(Deb(name="library", version="2.1-3"),))
     made.add_wheel("thing", WHEEL, b"wheel")
     yield made
     key.close()
@@ -137,6 +139,16 @@ def test_a_package_row_must_be_the_origin_s(
 ) -> None:
     with pytest.raises(LockMismatch) as caught:
         origin.check(with_deb(lock, "library", **changes), store, origins)
+    assert caught.value.row == "deb/library"
+
+
+def test_an_older_version_than_the_indexes_list_is_named(lock: Lock, store: Store, origins: Origins) -> None:
+    main = next(row for row in lock.indexes if row.path == MAIN)
+    with store.open_verified(main.sha256) as stream:
+        older = next(read_packages(stream, {"library"}))
+    row = {"version": older.version, "sha256": older.sha256, "size": older.size, "path": older.filename, "origin": MAIN}
+    with pytest.raises(LockMismatch, match=r"the newer version 2\.1-3") as caught:
+        origin.check(with_deb(lock, "library", **row), store, origins)
     assert caught.value.row == "deb/library"
 
 
