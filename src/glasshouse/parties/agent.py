@@ -13,10 +13,9 @@ from glasshouse_verify.dsse import PAYLOAD_TYPE, pae
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.statement import Use, parse_statement
 
-from glasshouse.parties.errors import KeyUnavailable
-from glasshouse.parties.signer import MAX_MESSAGE, FileSigner
-
-OK, REFUSED, NO_KEY = 0, 1, 2
+from glasshouse.parties.errors import KeyUnavailable, PinRefused
+from glasshouse.parties.hardware import parse_place
+from glasshouse.parties.signer import BAD_PIN, MAX_MESSAGE, NO_KEY, OK, REFUSED, Signer, open_key
 
 
 def check_message(message: bytes, uses: Collection[Use]) -> None:
@@ -30,7 +29,7 @@ def check_message(message: bytes, uses: Collection[Use]) -> None:
         raise FormatError("message", f"is a {use} statement, this key signs {', '.join(sorted(uses))} only")
 
 
-def serve(signer: FileSigner, uses: Collection[Use], requests: BinaryIO, answers: BinaryIO) -> None:
+def serve(signer: Signer, uses: Collection[Use], requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests until the other side closes."""
     _answer(answers, OK, signer.public)
     while len(head := requests.read(4)) == 4:
@@ -41,10 +40,17 @@ def serve(signer: FileSigner, uses: Collection[Use], requests: BinaryIO, answers
         message = requests.read(length)
         try:
             check_message(message, uses)
+            signature = signer.sign(message)
         except FormatError as error:
             _answer(answers, REFUSED, str(error).encode())
+        except KeyUnavailable as error:
+            _answer(answers, _status(error), str(error).encode())
         else:
-            _answer(answers, OK, signer.sign(message))
+            _answer(answers, OK, signature)
+
+
+def _status(error: KeyUnavailable) -> int:
+    return BAD_PIN if isinstance(error, PinRefused) else NO_KEY
 
 
 def _answer(answers: BinaryIO, status: int, body: bytes) -> None:
@@ -52,12 +58,12 @@ def _answer(answers: BinaryIO, status: int, body: bytes) -> None:
     answers.flush()
 
 
-def main(path: str, uses: list[str]) -> None:
-    """Serve the key at `path` for `uses`; a key that cannot be used is the first answer."""
+def main(place: str, uses: list[str]) -> None:
+    """Serve the key in a file, or in a token (`hardware.format_place`); what cannot be used is the first answer."""
     try:
-        signer = FileSigner.load(Path(path))
+        signer = open_key(parse_place(place) if place.startswith("{") else Path(place))
     except KeyUnavailable as error:
-        _answer(sys.stdout.buffer, NO_KEY, str(error).encode())
+        _answer(sys.stdout.buffer, _status(error), str(error).encode())
         return
     serve(signer, [Use(use) for use in uses], sys.stdin.buffer, sys.stdout.buffer)
 

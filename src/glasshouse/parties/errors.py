@@ -3,7 +3,9 @@
 PartyError
 ├── SettingsError     node.toml or another file a person wrote is wrong: .field and .fix say where and what to do
 ├── KeyUnavailable    a key is missing, unreadable, or readable by others
-└── SigningRefused    the signing process declined: not a statement, or not one this key may sign
+│   └── PinRefused    a token refused its PIN: never repeat it, a few wrong ones lock the token
+├── SigningRefused    the signing process declined: not a statement, or not one this key may sign
+└── QueryRefused      a time-stamp query that the authority cannot read
 """
 
 
@@ -23,5 +25,13 @@ class KeyUnavailable(PartyError):
     """A private key cannot be used."""
 
 
+class PinRefused(KeyUnavailable):
+    """A token refused its PIN."""
+
+
 class SigningRefused(PartyError):
     """The signer declined to sign."""
+
+
+class QueryRefused(PartyError):
+    """A time-stamp query is malformed."""

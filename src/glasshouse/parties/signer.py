@@ -1,7 +1,8 @@
 """Signers: who holds a private key, behind one interface.
 
-`FileSigner` holds it in this process. `AgentSigner` keeps it in a process of its own, which signs nothing but
-statements of the kinds its key is meant for; what builds software talks to that process and never sees the key.
+`FileSigner` holds it in this process, `hardware.HardwareSigner` in a PKCS#11 token. `AgentSigner` keeps either in a
+process of its own, which signs nothing but statements of the kinds its key is meant for; what builds software talks to
+that process and never sees key or PIN.
 """
 
 import contextlib
@@ -18,10 +19,12 @@ from glasshouse_verify.dsse import Envelope, EnvelopeSignature, pae
 from glasshouse_verify.ed25519 import keyid
 from glasshouse_verify.statement import Use
 
-from glasshouse.parties.errors import KeyUnavailable, PartyError, SigningRefused
+from glasshouse.parties.errors import KeyUnavailable, PartyError, PinRefused, SigningRefused
+from glasshouse.parties.hardware import HardwareSigner, TokenKey, format_place
 from glasshouse.parties.keys import load_key, raw_public
 
 MAX_MESSAGE = 100_000
+OK, REFUSED, NO_KEY, BAD_PIN = 0, 1, 2, 3
 
 
 class Signer(Protocol):
@@ -57,14 +60,21 @@ class FileSigner:
         return self._key.sign(message)
 
 
+def open_key(place: Path | TokenKey) -> Signer:
+    """The key in a file or a token, held by this process; raises KeyUnavailable."""
+    return FileSigner.load(place) if isinstance(place, Path) else HardwareSigner(place)
+
+
 class AgentSigner:
     """A key held by a child process (`glasshouse.parties.agent`), entitled to `uses` only.
 
-    Requests are a 4-byte big-endian length and the message; answers a status byte and 64 bytes, or a reason.
+    Requests are a 4-byte big-endian length and the message; answers a status byte, a 2-byte length, and the signature
+    or a reason.
     """
 
-    def __init__(self, path: Path, uses: Collection[Use]) -> None:
-        command = [sys.executable, "-m", "glasshouse.parties.agent", str(path), *sorted(uses)]
+    def __init__(self, place: Path | TokenKey, uses: Collection[Use]) -> None:
+        named = str(place.absolute()) if isinstance(place, Path) else format_place(place)
+        command = [sys.executable, "-m", "glasshouse.parties.agent", named, *sorted(uses)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             self.public = self._answer()
@@ -93,9 +103,11 @@ class AgentSigner:
         if len(head) < 3:
             raise KeyUnavailable("the signing process has ended")
         body = self._process.stdout.read(int.from_bytes(head[1:], "big"))
-        if head[0] == 2:
+        if head[0] == BAD_PIN:
+            raise PinRefused(body.decode())
+        if head[0] == NO_KEY:
             raise KeyUnavailable(body.decode())
-        if head[0]:
+        if head[0] != OK:
             raise SigningRefused(body.decode())
         return body
 
