@@ -15,23 +15,29 @@
     [ledger]                        # a table switches its role on
     origin = "ledger.acme.example"
 
-Every private key has a file of its own in keys/, named for what it signs. Nothing outside this module reads node.toml.
+Every private key has a file of its own in keys/, named for what it signs, or, with a table such as [keys.release], is
+held by a token (`hardware`). A key that follows another has a number: release, release-2, release-3.
+Nothing outside this module reads node.toml.
 """
 
+import re
 import tomllib
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from glasshouse_verify.statement import Use
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from glasshouse.parties.errors import SettingsError
+from glasshouse.parties.errors import PinRefused, SettingsError
+from glasshouse.parties.hardware import TokenKey
 from glasshouse.parties.keys import AGE_FILE, KEY_SUFFIX
-from glasshouse.parties.signer import AgentSigner, FileSigner
+from glasshouse.parties.ring import KeyRing
+from glasshouse.parties.signer import AgentSigner, Signer, open_key
 
 SETTINGS_FILE = "node.toml"
-# What a key file is for. The name of a key is the name of its file.
+# What a key is for, by its name without the number.
 KEY_USES: dict[str, tuple[Use, ...]] = {
     "member": (Use.CHARTER,),
     "conveyor": (Use.PROVENANCE,),
@@ -50,7 +56,10 @@ ROLE_KEYS: dict[str, tuple[str, ...]] = {
     "member": ("member",),
 }
 
+_KEY_NAME = rf"^({'|'.join(KEY_USES)})(-(?:[2-9]|[1-9][0-9]+))?$"
+
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+KeyName = Annotated[str, StringConstraints(pattern=_KEY_NAME)]
 
 
 class Settings(BaseModel):
@@ -125,6 +134,22 @@ class MirrorSettings(Settings):
     debian: str | None = None
 
 
+class KeySettings(Settings):
+    """A key in a PKCS#11 token. Its PIN stands in a private file or in a variable of the environment, never here."""
+
+    module: Annotated[str, StringConstraints(pattern=r"^/")]
+    token: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    label: Annotated[str, StringConstraints(min_length=1)]
+    pin_file: str | None = None
+    pin_variable: str | None = None
+
+    @model_validator(mode="after")
+    def _one_pin(self) -> Self:
+        if (self.pin_file is None) == (self.pin_variable is None):
+            raise ValueError("give either pin_file or pin_variable")
+        return self
+
+
 class NodeSettings(Settings):
     """The whole of node.toml."""
 
@@ -144,6 +169,7 @@ class NodeSettings(Settings):
     database: DatabaseSettings = DatabaseSettings()
     objects: ObjectSettings = ObjectSettings()
     mirrors: MirrorSettings = MirrorSettings()
+    keys: dict[KeyName, KeySettings] = {}
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -178,13 +204,53 @@ class Node:
         """The age identity that opens source packs."""
         return self.directory / "keys" / AGE_FILE
 
-    def signer(self, name: str) -> FileSigner:
-        """The key called `name`, in this process."""
-        return FileSigner.load(self.key_path(name))
+    def key_names(self, purpose: str) -> tuple[str, ...]:
+        """The keys held for a purpose (a member of KEY_USES), in the order in which they followed each other."""
+        files = {path.name.removesuffix(KEY_SUFFIX) for path in (self.directory / "keys").glob(f"*{KEY_SUFFIX}")}
+        held = [name for name in files | set(self.settings.keys) if purpose_of(name) == purpose]
+        return tuple(sorted(held, key=_generation))
+
+    def next_key_name(self, purpose: str) -> str:
+        """The name of the key to be made next."""
+        held = self.key_names(purpose)
+        return f"{purpose}-{_generation(held[-1]) + 1}" if held else purpose
+
+    def key_place(self, name: str) -> Path | TokenKey:
+        """Where a key is: its file, or its place in a token."""
+        held = self.settings.keys.get(name)
+        if held is None:
+            return self.key_path(name)
+        pin_file = None if held.pin_file is None else str((self.directory / held.pin_file).absolute())
+        return TokenKey(**held.model_dump(exclude={"pin_file"}), pin_file=pin_file)
+
+    def signer(self, name: str) -> Signer:
+        """The key called `name`, in this process; raises KeyUnavailable."""
+        return open_key(self.key_place(name))
 
     def agent(self, name: str) -> AgentSigner:
-        """The key called `name`, in a process of its own."""
-        return AgentSigner(self.key_path(name), KEY_USES[name])
+        """The key called `name`, in a process of its own, which alone reads it or its PIN; raises KeyUnavailable."""
+        return AgentSigner(self.key_place(name), KEY_USES[purpose_of(name) or name])
+
+    def ring(self, purpose: str) -> KeyRing:
+        """All keys of a purpose, for a process that goes on running; raises KeyUnavailable where one cannot be used."""
+        opened: set[str] = set()
+
+        def find() -> Iterator[Signer]:
+            node = open_node(self.directory)
+            for name in node.key_names(purpose):
+                if name in opened:
+                    continue
+                try:
+                    signer = node.signer(name)
+                except PinRefused:
+                    opened.add(name)
+                    raise
+                opened.add(name)
+                yield signer
+
+        ring = KeyRing(find=find)
+        ring.refresh()
+        return ring
 
     @cached_property
     def url(self) -> str:
@@ -202,6 +268,17 @@ class Node:
             return path.read_bytes().rstrip(b"\n")
         except OSError as error:
             raise SettingsError("pin", f"{path}: {error.strerror}", "Put the first charter there.") from error
+
+
+def purpose_of(name: str) -> str | None:
+    """What a key is for, by its name: "release" for release and release-2; None where no key has such a name."""
+    match = re.fullmatch(_KEY_NAME, name)
+    return match[1] if match else None
+
+
+def _generation(name: str) -> int:
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 1
 
 
 def open_node(directory: Path) -> Node:
