@@ -68,6 +68,7 @@ class SigningKey:
 
     def close(self) -> None:
         subprocess.run(["gpgconf", "--homedir", str(self._home), "--kill", "all"], check=False)
+        shutil.rmtree(self._home, ignore_errors=True)
 
 
 @dataclass(frozen=True, kw_only=True)
