@@ -106,8 +106,25 @@ class StatusRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Authenticode:
+    """Certificates that a signature embedded in a Windows file may show, by the SHA-256 of their DER.
+
+    `timestampers` are RFC 3161 authorities: where there are any, each signature needs a stamp of one of them; `chain`
+    are the certificates between a signer or authority and its root.
+    """
+
+    signers: tuple[Digest, ...]
+    timestampers: tuple[Digest, ...]
+    chain: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class GateRule:
-    """What a release needs: rebuilders and their quorum, where it may be built and signed, which verdicts count."""
+    """What a release needs: rebuilders and their quorum, where it may be built and signed, which verdicts count.
+
+    Where `blind` is set, only rebuilds committed to before the release count; the vendor waits for the commitments of
+    all rebuilders, but at most `blind_window` seconds after it has logged the source.
+    """
 
     rebuilders: tuple[Identifier, ...]
     quorum: int
@@ -115,6 +132,8 @@ class GateRule:
     blind: bool
     build_in: tuple[Country, ...]
     sign_in: tuple[Country, ...]
+    blind_window: int | None = None
+    authenticode: Authenticode | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
