@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from glasshouse_verify.alarm import Finding, Hold
 from glasshouse_verify.cli import main as verify
 from glasshouse_verify.dsse import parse_envelope
 from glasshouse_verify.evidence import format_evidence
@@ -20,8 +21,6 @@ from glasshouse_verify.manifest import ManifestTree
 from glasshouse_verify.row import RowProof
 from glasshouse_verify.statement import (
     Action,
-    Finding,
-    Hold,
     OpaqueFile,
     Predicate,
     RebuiltFile,

@@ -44,13 +44,13 @@ from glasshouse_verify.statement import (
     build_parameters,
     format_statement,
     make_statement,
-    named_digests,
     parse_statement,
     predicate_type,
 )
 from glasshouse_verify.tlog import leaf_hash
 from glasshouse_verify.tree import Frontier
 
+from glasshouse.ledger.digests import named_digests
 from glasshouse.ledger.evidence import assemble
 from glasshouse.ledger.history import History
 from glasshouse.parties.signer import FileSigner, sign_statement

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from forgery import clean_row, forge
+from glasshouse_verify.alarm import Hold
 from glasshouse_verify.report import Outcome
-from glasshouse_verify.statement import Action, Hold, ReleasedFile, Use, Verdict, make_statement
+from glasshouse_verify.statement import Action, ReleasedFile, Use, Verdict, make_statement
 from onlookers import alarms
 from world import FILE, PLATFORM, PRODUCT, World, charter_key, digest, seeded, texts
 

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import pytest
 from forgery import forge
+from glasshouse_verify.alarm import Hold
 from glasshouse_verify.report import Outcome
-from glasshouse_verify.statement import Action, Hold, Use, Verdict, make_statement
+from glasshouse_verify.statement import Action, Use, Verdict, make_statement
 from glasshouse_verify.status import MAX_NAMED, MAX_REASON
 from world import DAY, World, texts
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from glasshouse_verify.alarm import Hold
 from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.dsse import statement_id
-from glasshouse_verify.statement import Action, Hold, Release, Use, make_statement
+from glasshouse_verify.statement import Action, Release, Use, make_statement
 
 from glasshouse.cli.wiring import JsonOption, NodeOption, Session, emit, open_session
 from glasshouse.parties.errors import SettingsError

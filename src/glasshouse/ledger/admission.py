@@ -6,8 +6,9 @@ from typing import Protocol
 from glasshouse_verify.charter import Chain, Link, verified_keyids
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
 from glasshouse_verify.errors import FormatError, SignatureError, VerifyError
-from glasshouse_verify.statement import Statement, Use, named_digests, parse_statement
+from glasshouse_verify.statement import Statement, Use, parse_statement
 
+from glasshouse.ledger.digests import named_digests
 from glasshouse.ledger.errors import EntryRefused, NotAdmitted
 from glasshouse.ledger.log import Log, lookup, read_entries
 from glasshouse.storage.db import Database

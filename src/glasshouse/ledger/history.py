@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from glasshouse_verify.alarm import Hold
 from glasshouse_verify.charter import Chain, Charter, Role, entitled, verified_keyids
 from glasshouse_verify.codec import Digest, Identifier, Text, encode
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
 from glasshouse_verify.errors import QuorumError, VerifyError
 from glasshouse_verify.statement import (
     Action,
-    Hold,
     Rebuild,
     Release,
     ReleasedFile,

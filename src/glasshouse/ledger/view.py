@@ -27,11 +27,12 @@ from glasshouse_verify.dsse import parse_envelope
 from glasshouse_verify.errors import FormatError, ProofError, VerifyError
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import Cosigned, Policy, check_checkpoint
-from glasshouse_verify.statement import named_digests, parse_statement
+from glasshouse_verify.statement import parse_statement
 from glasshouse_verify.tile import TILE_WIDTH, entries_path
 from glasshouse_verify.tlog import leaf_hash
 from glasshouse_verify.tree import EMPTY_ROOT, Frontier, HashReader, consistency_proof, verify_consistency
 
+from glasshouse.ledger.digests import named_digests
 from glasshouse.ledger.errors import EntryAltered, LedgerError, NotThere, RolledBack, SplitView, Stale
 from glasshouse.storage import files
 from glasshouse.storage.errors import StorageUnavailable

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
+from glasshouse_verify.alarm import Finding
 from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.dsse import Envelope, format_envelope, statement_id
 from glasshouse_verify.manifest import ManifestTree, format_rows
-from glasshouse_verify.statement import Finding, Head, Status, Tree, Use, make_statement, parse_statement
+from glasshouse_verify.statement import Head, Status, Tree, Use, make_statement, parse_statement
 from glasshouse_verify.tree import HashReader, tree_root
 
 from glasshouse.ledger.history import History, Record

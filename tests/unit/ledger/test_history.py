@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from glasshouse_verify.alarm import Finding, Hold
 from glasshouse_verify.dsse import Envelope, EnvelopeSignature, format_envelope, statement_id
-from glasshouse_verify.statement import Action, Finding, Hold, Use, Verdict, make_statement
+from glasshouse_verify.statement import Action, Use, Verdict, make_statement
 from world import NOW, PRODUCT, World, charter_key, digest, seeded
 
 from glasshouse.ledger.history import Anomaly, History

@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin
 
 import pytest
 from examples import payloads
+from glasshouse_verify.alarm import Finding, Hold
 from glasshouse_verify.charter import Charter
 from glasshouse_verify.codec import _members, encode
 from glasshouse_verify.dsse import statement_id
@@ -17,8 +18,6 @@ from glasshouse_verify.statement import (
     STATEMENT_TYPE,
     URI_BASE,
     Action,
-    Finding,
-    Hold,
     Rebuild,
     RebuiltFile,
     Release,
@@ -31,11 +30,12 @@ from glasshouse_verify.statement import (
     build_parameters,
     format_statement,
     make_statement,
-    named_digests,
     parse_statement,
     predicate_type,
 )
 from world import NOW, World, digest
+
+from glasshouse.ledger.digests import named_digests
 
 KINDS: dict[Use, type[Any]] = {
     Use.CHARTER: Charter,
@@ -150,8 +150,8 @@ def test_stranger_beside_a_member(use: Use, place: Place, hint: Any, required: b
 def test_the_frame_of_every_kind(use: Use, member: str) -> None:
     less = document(use)
     del less[member]
-    assert refused(less).field == "statement"
-    assert refused(document(use) | {"stranger": 1}).field == "statement"
+    assert refused(less).field == f"statement.{member}"
+    assert refused(document(use) | {"stranger": 1}).field == "statement.stranger"
     for wrong in (None, 5, "x", [], {}):
         if (use, member, wrong) == (Use.PROVENANCE, "predicate", {}):
             continue
@@ -166,12 +166,12 @@ SUBJECTS: list[tuple[Any, str]] = [
     ([], "statement.subject"),
     ({}, "statement.subject"),
     (["x"], "statement.subject[0]"),
-    ([{"name": "x"}], "statement.subject[0]"),
-    ([{"name": 1, "digest": {"sha256": "0" * 64}}], "statement.subject[0]"),
-    ([{"name": "x", "digest": {"sha256": "0" * 64}, "uri": "x"}], "statement.subject[0]"),
+    ([{"name": "x"}], "statement.subject[0].digest"),
+    ([{"name": 1, "digest": {"sha256": "0" * 64}}], "statement.subject[0].name"),
+    ([{"name": "x", "digest": {"sha256": "0" * 64}, "uri": "x"}], "statement.subject[0].uri"),
     ([{"name": "x", "digest": "0" * 64}], "statement.subject[0].digest"),
-    ([{"name": "x", "digest": {"sha512": "0" * 64}}], "statement.subject[0].digest"),
-    ([{"name": "x", "digest": {"sha256": "0" * 64, "sha512": "0"}}], "statement.subject[0].digest"),
+    ([{"name": "x", "digest": {"sha512": "0" * 64}}], "statement.subject[0].digest.sha512"),
+    ([{"name": "x", "digest": {"sha256": "0" * 64, "sha512": "0"}}], "statement.subject[0].digest.sha512"),
     ([{"name": "x", "digest": {"sha256": "0" * 63}}], "statement.subject[0].digest.sha256"),
     ([{"name": "x", "digest": {"sha256": "A" * 64}}], "statement.subject[0].digest.sha256"),
 ]

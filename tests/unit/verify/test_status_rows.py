@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from glasshouse_verify.alarm import Hold
 from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.manifest import MAX_ROW, ManifestTree, format_row, parse_rows
-from glasshouse_verify.statement import Action, Hold, ReleasedFile, Use, Verdict, make_statement
+from glasshouse_verify.statement import Action, ReleasedFile, Use, Verdict, make_statement
 from glasshouse_verify.status import MAX_NAMED, MAX_REASON, StandingVerdict, StatusRow, status_key
 from world import FILE, NOW, PLATFORM, World, digest
 

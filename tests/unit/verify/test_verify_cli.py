@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from glasshouse_verify.alarm import Hold
 from glasshouse_verify.cli import main
 from glasshouse_verify.evidence import MAX_EVIDENCE, Evidence, format_evidence
 from glasshouse_verify.report import utc
-from glasshouse_verify.statement import Action, Hold, Use, Verdict, make_statement
+from glasshouse_verify.statement import Action, Use, Verdict, make_statement
 from world import DAY, FILE, NOW, SHIPPED, World, digest
 
 Run = Callable[..., int]

@@ -10,22 +10,13 @@ has one form only; a subject that says anything else is refused. Foreign predica
 The identity of a statement is the SHA-256 of its DSSE pre-authentication encoding (`dsse.statement_id`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from glasshouse_verify.codec import (
-    Digest,
-    FileName,
-    Identifier,
-    Path,
-    Product,
-    Text,
-    Version,
-    decode,
-    encode,
-)
-from glasshouse_verify.dsse import MAX_ENTRY, statement_id
+from glasshouse_verify.codec import Digest, FileName, Identifier, Json, Path, Product, Text, Version, decode, encode
+from glasshouse_verify.dsse import MAX_ENTRY
 from glasshouse_verify.encoding import format_json, parse_json
 from glasshouse_verify.errors import FormatError
 
@@ -245,46 +236,6 @@ class Status:
         return [("status", self.blob)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hold:
-    """Stops, withdraws or supersedes a release, or lifts the party's own earlier hold (`lifts`)."""
-
-    party: Identifier
-    action: Action
-    release: Digest
-    reason: Text
-    time: int
-    lifts: Digest | None = None
-    successor: Digest | None = None
-
-    def __post_init__(self) -> None:
-        if (self.action == Action.LIFT) != (self.lifts is not None):
-            raise FormatError("hold.lifts", "names the hold that a lift ends, and stands in nothing else")
-
-    def subjects(self) -> list[Subject]:
-        """The statement of the release."""
-        return [("release", self.release)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """An auditor's alarm: a rule that the named statements break."""
-
-    party: Identifier
-    rule: Identifier
-    about: tuple[Digest, ...]
-    text: Text
-    time: int
-
-    def __post_init__(self) -> None:
-        if not self.about:
-            raise FormatError("finding.about", "must name at least one digest")
-
-    def subjects(self) -> list[Subject]:
-        """What the finding is about."""
-        return [(self.rule, digest) for digest in self.about]
-
-
 def build_parameters(source: Source) -> dict[str, Any]:
     """The external parameters that the provenance of a build must name: what went in, and nothing else."""
     return {
@@ -296,28 +247,17 @@ def build_parameters(source: Source) -> dict[str, Any]:
     }
 
 
-_PREDICATES: dict[str, tuple[Use, type[Any]]] = {}
+_PREDICATES: dict[Use, type[Any]] = {Use.SOURCE: Source, Use.RELEASE: Release, Use.REBUILD: Rebuild, Use.STATUS: Status}
 
 
 def register(use: Use, kind: type[Any]) -> None:
     """Make `kind` the predicate that keys with `use` sign."""
-    _PREDICATES[predicate_type(use)] = (use, kind)
+    _PREDICATES[use] = kind
 
 
 def predicate_type(use: Use) -> str:
     """The predicate type URI of a use."""
     return PROVENANCE_TYPE if use == Use.PROVENANCE else f"{URI_BASE}{use}/v1"
-
-
-for _use, _kind in {
-    Use.SOURCE: Source,
-    Use.RELEASE: Release,
-    Use.REBUILD: Rebuild,
-    Use.STATUS: Status,
-    Use.HOLD: Hold,
-    Use.FINDING: Finding,
-}.items():
-    register(_use, _kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,56 +290,42 @@ def format_statement(kind: str, subjects: list[Subject], predicate: object) -> b
     return payload
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Digests:
+    sha256: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    name: str
+    digest: _Digests
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """The JSON of a statement."""
+
+    _type: str
+    predicate: Json
+    predicateType: str
+    subject: tuple[_Subject, ...]
+
+
 def parse_statement(payload: bytes) -> Statement:
     """Parse a statement strictly; raises FormatError naming the member."""
-    return decode_statement(parse_json(payload, "statement", MAX_ENTRY), payload)
-
-
-def decode_statement(value: object, payload: bytes) -> Statement:
-    """Build a statement from JSON already parsed from `payload`."""
-    if not isinstance(value, dict) or set(value) != {"_type", "predicate", "predicateType", "subject"}:
-        raise FormatError("statement", "must have exactly _type, predicate, predicateType and subject")
-    if value["_type"] != STATEMENT_TYPE:
+    frame: _Frame = decode(_Frame, parse_json(payload, "statement", MAX_ENTRY), "statement")
+    if frame._type != STATEMENT_TYPE:
         raise FormatError("statement._type", f"must be {STATEMENT_TYPE}")
-    subject = _decode_subject(value["subject"])
-    kind = value["predicateType"]
-    if kind == PROVENANCE_TYPE:
-        if not isinstance(value["predicate"], dict):
-            raise FormatError("statement.predicate", "must be an object")
-        return Statement(use=Use.PROVENANCE, predicate=value["predicate"], subject=subject, payload=payload)
-    if not isinstance(kind, str) or kind not in _PREDICATES:
+    subject = tuple((item.name, item.digest.sha256) for item in frame.subject)
+    if not subject:
+        raise FormatError("statement.subject", "must not be empty")
+    use = next((use for use in Use if predicate_type(use) == frame.predicateType), None)
+    if use == Use.PROVENANCE:
+        predicate = decode(Mapping[str, Json], frame.predicate, "statement.predicate")
+    elif use in _PREDICATES:
+        predicate = decode(_PREDICATES[use], frame.predicate, use.value)
+        if subject != tuple(predicate.subjects()):
+            raise FormatError("statement.subject", "does not follow from the predicate")
+    else:
         raise FormatError("statement.predicateType", "is not a type this version knows")
-    use, record = _PREDICATES[kind]
-    predicate = decode(record, value["predicate"], use.value)
-    if subject != tuple(predicate.subjects()):
-        raise FormatError("statement.subject", "does not follow from the predicate")
     return Statement(use=use, predicate=predicate, subject=subject, payload=payload)
-
-
-def _decode_subject(value: object) -> tuple[Subject, ...]:
-    if not isinstance(value, list) or not value:
-        raise FormatError("statement.subject", "must be a non-empty array")
-    subjects = []
-    for n, item in enumerate(value):
-        where = f"statement.subject[{n}]"
-        if not isinstance(item, dict) or set(item) != {"name", "digest"} or not isinstance(item["name"], str):
-            raise FormatError(where, "must have exactly a name and a digest")
-        if not isinstance(item["digest"], dict) or set(item["digest"]) != {"sha256"}:
-            raise FormatError(f"{where}.digest", "must have exactly sha256")
-        subjects.append((item["name"], decode(Digest, item["digest"]["sha256"], f"{where}.digest.sha256")))
-    return tuple(subjects)
-
-
-def named_digests(statement: Statement) -> frozenset[str]:
-    """Its own id and every SHA-256 that it names: what it can be looked up by, and which blobs may be stored."""
-    found = {statement_id(statement.payload)}
-    stack: list[object] = [[digest for _, digest in statement.subject], encode(statement.predicate)]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
-        elif isinstance(value, str) and len(value) == 64 and not value.strip("0123456789abcdef"):
-            found.add(value)
-    return frozenset(found)

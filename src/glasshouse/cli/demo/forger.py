@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from glasshouse_verify.alarm import Hold
 from glasshouse_verify.charter import Chain
 from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version
 from glasshouse_verify.codec import Path as TreePath
@@ -15,7 +16,6 @@ from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, st
 from glasshouse_verify.evidence import format_evidence
 from glasshouse_verify.statement import (
     Action,
-    Hold,
     Pack,
     Rebuild,
     Release,
