@@ -1,8 +1,9 @@
 """The errors of this package.
 
 SupervisionError
-├── StatusDisputed   the signed status is not what follows from the ledger, or there is none
-└── Unreadable       a file that is to be compared cannot be read: .path, .reason
+├── StatusDisputed    the signed status is not what follows from the ledger, or there is none
+├── SignatureRefused  a file is more than the rebuilt one with an embedded signature that the charter pins
+└── Unreadable        a file that is to be compared cannot be read: .path, .reason
 """
 
 from pathlib import Path
@@ -14,6 +15,10 @@ class SupervisionError(Exception):
 
 class StatusDisputed(SupervisionError):
     """The signed status is not what follows from the ledger, or there is none."""
+
+
+class SignatureRefused(SupervisionError):
+    """A file is more than the rebuilt one with an embedded signature that the charter pins; the sentence says why."""
 
 
 class Unreadable(SupervisionError):
