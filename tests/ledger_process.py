@@ -13,8 +13,9 @@ from glasshouse.ledger.admission import OpenAdmission
 from glasshouse.ledger.cosign import Witnessing
 from glasshouse.ledger.errors import LogMissing
 from glasshouse.ledger.log import create_log, open_log
-from glasshouse.ledger.running import RunningLog, fixed_witnessing
+from glasshouse.ledger.running import FixedWitnessing, RunningLog
 from glasshouse.ledger.server import create_app
+from glasshouse.parties.ring import KeyRing
 from glasshouse.parties.signer import FileSigner
 from glasshouse.storage.db import Database
 from glasshouse.storage.objects import DirectoryStore
@@ -33,9 +34,9 @@ def main(directory: Path, origin: str, port: int) -> None:
             database=database,
             store=store,
             log=log,
-            signer=FileSigner(notary.private),
+            keys=KeyRing(FileSigner(notary.private)),
             admission=OpenAdmission(),
-            witnessing=fixed_witnessing(Witnessing()),
+            witnessing=FixedWitnessing(Witnessing()),
             interval_seconds=0.02,
         ) as running:
             app = create_app(running, spool=directory)

@@ -22,10 +22,11 @@ from glasshouse.ledger.admission import Admission, OpenAdmission
 from glasshouse.ledger.cosign import WitnessEndpoint, Witnessing, format_request
 from glasshouse.ledger.integrate import Integrator
 from glasshouse.ledger.log import Log, create_log, open_log
-from glasshouse.ledger.running import RunningLog, fixed_witnessing
+from glasshouse.ledger.running import FixedWitnessing, RunningLog
 from glasshouse.ledger.server import MAX_BLOB_BYTES, create_app
 from glasshouse.ledger.witness import Witness, create_witness_app
 from glasshouse.ledger.writer import Writer, new_entry
+from glasshouse.parties.ring import KeyRing
 from glasshouse.parties.signer import FileSigner
 from glasshouse.storage.db import Database
 from glasshouse.storage.objects import DirectoryStore, ObjectStore
@@ -73,7 +74,7 @@ class RunningWitness:
 @contextlib.contextmanager
 def witness_node(path: Path, name: str, logs: Sequence[VerifierKey]) -> Iterator[RunningWitness]:
     notary = witness_notary(name)
-    state = Witness(path, key=notary.key, signer=FileSigner(notary.private), logs=logs)
+    state = Witness(path, name=name, keys=KeyRing(FileSigner(notary.private)), logs=logs)
     try:
         with served(create_witness_app(state)) as url:
             yield RunningWitness(notary=notary, state=state, url=url)
@@ -132,9 +133,9 @@ def ledger_node(
         database=database,
         store=store,
         log=log,
-        signer=FileSigner(notary.private),
+        keys=KeyRing(FileSigner(notary.private)),
         admission=admission or OpenAdmission(),
-        witnessing=fixed_witnessing(witnessing),
+        witnessing=FixedWitnessing(witnessing),
         interval_seconds=interval_seconds,
         refresh_seconds=refresh_seconds,
         witness_timeout_seconds=witness_timeout_seconds,
@@ -176,8 +177,8 @@ class StillLog:
             database or self.database,
             store or self.store,
             self.log,
-            FileSigner(self.notary.private),
-            fixed_witnessing(witnessing),
+            KeyRing(FileSigner(self.notary.private)),
+            FixedWitnessing(witnessing),
             interval_seconds=0.01,
             witness_timeout_seconds=2.0,
         )

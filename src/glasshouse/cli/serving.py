@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 import uvicorn
 from glasshouse_verify.charter import Chain
-from glasshouse_verify.note import COSIGNATURE_V1, ED25519, VerifierKey, parse_vkey
+from glasshouse_verify.note import ED25519, VerifierKey, parse_vkey
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from glasshouse.ledger.admission import Admission, CharterAdmission, OpenAdmission
-from glasshouse.ledger.cosign import Witnessing
+from glasshouse.ledger.cosign import Witnessing, WitnessingRule
 from glasshouse.ledger.log import Log, create_log, open_log
-from glasshouse.ledger.running import RunningLog, charter_witnessing, fixed_witnessing
+from glasshouse.ledger.running import CharterWitnessing, FixedWitnessing, RunningLog
 from glasshouse.ledger.server import ledger_routes
+from glasshouse.ledger.succession import Succession, SuccessionWatch
 from glasshouse.ledger.witness import Witness, witness_routes
 from glasshouse.ledger.writer import Sequencer, new_entry
 from glasshouse.parties.errors import SettingsError
@@ -52,15 +53,15 @@ def _ledger(node: Node, stack: contextlib.ExitStack) -> list[BaseRoute]:
     database, store = stack.enter_context(open_state(node)), objects_of(node)
     log = open_log(database, settings.origin)
     admission: Admission = OpenAdmission()
-    witnessing = fixed_witnessing(Witnessing())
+    witnessing: WitnessingRule = FixedWitnessing(Witnessing())
     if not settings.open:
         charter = CharterAdmission(node.pin)
-        admission, witnessing = charter, charter_witnessing(charter)
+        admission, witnessing = charter, CharterWitnessing(charter)
     running = RunningLog(
         database=database,
         store=store,
         log=log,
-        signer=node.signer("log"),
+        keys=node.ring("log"),
         admission=admission,
         witnessing=witnessing,
         interval_seconds=settings.publish_seconds,
@@ -75,13 +76,16 @@ def _witness(node: Node, stack: contextlib.ExitStack) -> list[BaseRoute]:
     settings = node.settings.witness
     if settings is None:
         raise SettingsError("witness", "is not switched on", "Add a table [witness].")
-    signer = node.signer("witness")
-    key = VerifierKey(name=settings.name, algorithm=COSIGNATURE_V1, public=signer.public)
+    keys = node.ring("witness")
     logs = [parse_vkey(text) for text in settings.logs]
-    if (node.directory / node.settings.pin).exists():
+    pinned = (node.directory / node.settings.pin).exists()
+    if pinned:
         logs.append(parse_vkey(Chain(node.pin).newest.charter.ledger.key))
-    witness = Witness(node.data / "witness.sqlite3", key=key, signer=signer, logs=logs)
+    witness = Witness(node.data / "witness.sqlite3", name=settings.name, keys=keys, logs=logs)
     stack.callback(witness.close)
+    if pinned:
+        succession = Succession(node.pin, witness)
+        stack.enter_context(SuccessionWatch(succession, keys, poll_seconds=settings.poll_seconds))
     return [*witness_routes(witness)]
 
 
@@ -110,7 +114,12 @@ def create_ledger(node: Node, founding: bytes | None) -> Log:
     settings = node.settings.ledger
     if settings is None:
         raise SettingsError("ledger", "is not switched on", "Add a table [ledger].")
-    key = VerifierKey(name=settings.origin, algorithm=ED25519, public=node.signer("log").public)
+    keys = node.ring("log")
+    if founding is None:
+        key = VerifierKey(name=settings.origin, algorithm=ED25519, public=keys.signers()[-1].public)
+    else:
+        key = parse_vkey(Chain(node.pin).newest.charter.ledger.key)
+        keys.holding(key.public)
     with open_state(node) as database:
         log = create_log(database, objects_of(node), key)
         if founding is not None:

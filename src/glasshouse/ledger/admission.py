@@ -79,6 +79,10 @@ class CharterAdmission:
         """The charter with this version number, with the index of its entry."""
         return next((link for link in self._chain.links if link.charter.version == version), None)
 
+    def links(self) -> tuple[Link, ...]:
+        """All charters, from the pin on."""
+        return tuple(self._chain.links)
+
     def load(self, database: Database, log: Log) -> None:
         """Catch up with the log: every amendment names its predecessor, so the look-up index leads from one to the
         next."""

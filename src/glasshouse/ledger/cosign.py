@@ -19,14 +19,15 @@ delays nobody once the policy is satisfied.
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import httpx
 from glasshouse_verify.checkpoint import parse_checkpoint
 from glasshouse_verify.encoding import encode_base64, parse_decimal
-from glasshouse_verify.errors import QuorumError, VerifyError
+from glasshouse_verify.errors import QuorumError, SignatureError, VerifyError
 from glasshouse_verify.note import Note, NoteSignature, VerifierKey, format_note, parse_note, verify_note
 from glasshouse_verify.policy import Policy, check_checkpoint
 
@@ -56,16 +57,34 @@ class Witnessing:
     policies: tuple[Policy, ...] = ()
     endpoints: tuple[WitnessEndpoint, ...] = ()
 
+    def signing_keys(self, log_key: VerifierKey) -> tuple[VerifierKey, ...]:
+        """The log's keys that have to sign, one for each policy; `log_key` where a policy leaves the choice."""
+        named = ([key for key in policy.logs if key.name == log_key.name] for policy in self.policies)
+        return tuple(dict.fromkeys(log_key if log_key in keys else keys[0] for keys in named if keys)) or (log_key,)
 
-# For a checkpoint of so many entries (second), which follows a published one of so many (first, 0 if there is none).
-WitnessingRule = Callable[[int, int], Witnessing]
+
+class WitnessingRule(Protocol):
+    """Who vouches for the checkpoints of one log, with which keys; it may change with every entry."""
+
+    def __call__(self, published_size: int, size: int, /) -> Witnessing:
+        """For a checkpoint of `size` entries that follows a published one of `published_size`, 0 if there is none."""
+
+    def log_keys(self) -> Collection[VerifierKey]:
+        """Every key that the log signs with, or has signed with before its charter was amended."""
 
 
 class Cosigner:
     """Collects cosignatures for the checkpoints of one log. Close it."""
 
-    def __init__(self, log_key: VerifierKey, *, timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        log_key: VerifierKey,
+        *,
+        other_keys: Callable[[], Collection[VerifierKey]] = tuple,
+        timeout_seconds: float = 5.0,
+    ) -> None:
         self._log_key = log_key
+        self._other_keys = other_keys
         self._timeout_seconds = timeout_seconds
         self._http = open_http(timeout_seconds)
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="witness")
@@ -83,7 +102,7 @@ class Cosigner:
         deadline = time.monotonic() + self._timeout_seconds
         while True:
             merged = replace(note, signatures=tuple(signatures.values()))
-            enough = _satisfies(witnessing.policies, merged)
+            enough = satisfies(witnessing.policies, merged)
             patience = _GRACE_SECONDS if enough else deadline - time.monotonic()
             done, asked = wait(asked, timeout=max(patience, 0), return_when=FIRST_COMPLETED)
             for future in done:
@@ -138,7 +157,7 @@ class Cosigner:
         try:
             _, answer = self._call(endpoint, "GET", f"{origin}/checkpoint")
             shown = parse_note(answer)
-            verify_note(shown, (self._log_key,))
+            verify_note(shown, dict.fromkeys((self._log_key, *self._other_keys())))
             checkpoint = parse_checkpoint(shown.text)
         except (WitnessFailed, VerifyError):
             return
@@ -180,10 +199,11 @@ def _known_size(endpoint: WitnessEndpoint, answer: bytes) -> int:
         raise WitnessFailed(f"witness {endpoint.key.name} answers 409 without a size: {error}") from error
 
 
-def _satisfies(policies: Sequence[Policy], note: Note) -> bool:
+def satisfies(policies: Sequence[Policy], note: Note) -> bool:
+    """Whether a checkpoint has the signatures that every one of the policies asks for."""
     try:
         for policy in policies:
             check_checkpoint(policy, note)
-    except QuorumError:
+    except (QuorumError, SignatureError):
         return False
     return True

@@ -1,13 +1,13 @@
 """Assembling evidence from a ledger. Nothing here is trusted: the gate checks all of it again, offline."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
 from glasshouse_verify.charter import Chain, Charter, make_patch, vouchers
 from glasshouse_verify.checkpoint import parse_checkpoint
 from glasshouse_verify.codec import Digest, FileName, Identifier, Json, decode, encode
-from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
+from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
 from glasshouse_verify.encoding import encode_base64, parse_json
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.evidence import SCHEMA, Amendment, Attested, Evidence, Logged
@@ -101,40 +101,48 @@ def assemble(source: LedgerSource, pin: bytes, digest: str, name: str | None = N
     )
 
 
+def extend_chain(
+    chain: Chain, source: LedgerSource, size: int, check: Callable[[int, bytes], None] = lambda _index, _entry: None
+) -> _Found | None:
+    """Extend a chain of charters by the lowest of the first `size` entries that amends its newest, where there is one.
+
+    An entry for which `check` raises a VerifyError is passed over.
+    """
+    for found in _entries(source, size, chain.newest.id, Charter):
+        try:
+            check(found.index, format_envelope(found.envelope))
+            chain.extend(found.envelope, found.index)
+        except VerifyError:
+            continue
+        return found
+    return None
+
+
+def _entries(source: LedgerSource, size: int, digest: str, kind: type[Any]) -> Iterable[_Found]:
+    """Every entry of a kind that names a digest; what does not parse, anybody may have logged."""
+    for index in source.lookup(digest):
+        if index < size:
+            try:
+                entry = _Found(index, source.entry(index))
+            except VerifyError:
+                continue
+            if isinstance(entry.predicate, kind):
+                yield entry
+
+
 class _Finder:
     """Finds statements by digest among the first `size` entries, and judges which of them stand."""
 
     def __init__(self, source: LedgerSource, size: int, pin: bytes) -> None:
         self.source, self.size, self.chain = source, size, Chain(pin)
         self.amendments: list[_Found] = []
-        while (found := self._extend()) is not None:
+        while (found := extend_chain(self.chain, source, size)) is not None:
             self.amendments.append(found)
-
-    def _extend(self) -> _Found | None:
-        """Add the lowest entry that amends the newest charter."""
-        for found in self._entries(self.chain.newest.id, Charter):
-            try:
-                self.chain.extend(found.envelope, found.index)
-            except VerifyError:
-                continue
-            return found
-        return None
-
-    def _entries(self, digest: str, kind: type[Any]) -> Iterable[_Found]:
-        """Every entry of a kind that names a digest; what does not parse, anybody may have logged."""
-        for index in self.source.lookup(digest):
-            if index < self.size:
-                try:
-                    entry = _Found(index, self.source.entry(index))
-                except VerifyError:
-                    continue
-                if isinstance(entry.predicate, kind):
-                    yield entry
 
     def standing(self, digest: str, kind: type[Any]) -> list[_Found]:
         """Statements of a kind that name a digest, each at its lowest entry whose signatures alone make it stand."""
         found: dict[str, _Found] = {}
-        for entry in self._entries(digest, kind):
+        for entry in _entries(self.source, self.size, digest, kind):
             if entry.id not in found and self._stands(entry):
                 found[entry.id] = entry
         return list(found.values())

@@ -7,6 +7,9 @@ The order is the promise. Entries are durable already (writer.py); then
     3. the log's signature and, by compare-and-swap in the database, the record that this tree is the newest signed one;
     4. the pending checkpoint, then the witnesses, then, once the policy is satisfied, the published checkpoint.
 
+Where an amendment changes who vouches for the log, the checkpoint that first covers it is signed and cosigned as before
+(the handover), and the same tree right after that as the amendment asks.
+
 A crash between any two steps leaves tiles nobody refers to yet, or a signed tree not published yet; the next start
 goes on from the database's record. Nothing is ever signed that contradicts it: if the tiles, the entries or a witness
 do, the integrator raises LogAlarm and stops for good.
@@ -21,16 +24,26 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from glasshouse_verify.checkpoint import Checkpoint, format_checkpoint, parse_checkpoint
 from glasshouse_verify.errors import ProofError, QuorumError, VerifyError
-from glasshouse_verify.note import Note, NoteSignature, format_note, parse_note, signature_value, verify_note
+from glasshouse_verify.note import (
+    Note,
+    NoteSignature,
+    VerifierKey,
+    format_note,
+    parse_note,
+    signature_value,
+    verify_note,
+)
+from glasshouse_verify.policy import Policy
 from glasshouse_verify.tile import TILE_WIDTH, entries_path, format_bundle, tile_path, tile_reader
 from glasshouse_verify.tlog import leaf_hash
 from glasshouse_verify.tree import consistency_proof, tree_root, verify_consistency
 
-from glasshouse.ledger.cosign import Cosigner, WitnessingRule
+from glasshouse.ledger.cosign import Cosigner, Witnessing, WitnessingRule, satisfies
 from glasshouse.ledger.edge import Edge, first_contradiction, tile_fetcher
 from glasshouse.ledger.errors import LogAlarm
 from glasshouse.ledger.log import CHECKPOINT_KEY, PENDING_KEY, QUERIES, Log, StoredEntry, read_entries, read_head
-from glasshouse.parties.signer import Signer
+from glasshouse.parties.errors import PartyError
+from glasshouse.parties.ring import KeyRing
 from glasshouse.storage.db import Database
 from glasshouse.storage.errors import ObjectConflict, ObjectMissing, StorageError
 from glasshouse.storage.objects import ObjectStore
@@ -45,8 +58,9 @@ _IDLE_SECONDS = 5.0
 class Integrator:
     """Integrates and publishes one log. Use as a context manager: it runs in a thread of its own.
 
-    ``witnessing`` says whom to ask for a checkpoint. Opening raises LogAlarm if the records of the log contradict each
-    other.
+    ``keys`` are the log's own, ``witnessing`` says which of them signs a checkpoint and whom to ask for cosignatures.
+    Opening raises LogAlarm if the records of the log contradict each other. A key that is asked for and not there is
+    waited for, as witnesses are: acknowledged entries stay durable.
     """
 
     def __init__(
@@ -54,23 +68,24 @@ class Integrator:
         database: Database,
         store: ObjectStore,
         log: Log,
-        signer: Signer,
+        keys: KeyRing,
         witnessing: WitnessingRule,
         *,
         interval_seconds: float = 0.5,
         refresh_seconds: float = 600.0,
         witness_timeout_seconds: float = 5.0,
     ) -> None:
-        if signer.public != log.key.public:
-            raise LogAlarm(f"the signer's key is not the one that the log {log.origin!r} was created with")
+        known = {key.public for key in (log.key, *witnessing.log_keys())}
+        if not any(signer.public in known for signer in keys.signers()):
+            raise LogAlarm(f"the key given is not the one that the log {log.origin!r} signs with")
         self._database = database
         self._store = store
         self._log = log
-        self._signer = signer
+        self._keys = keys
         self._witnessing = witnessing
         self._interval_seconds = interval_seconds
         self._refresh_seconds = refresh_seconds
-        self._cosigner = Cosigner(log.key, timeout_seconds=witness_timeout_seconds)
+        self._cosigner = Cosigner(log.key, other_keys=self._log_keys, timeout_seconds=witness_timeout_seconds)
         self._writes = ThreadPoolExecutor(max_workers=_PARALLEL_WRITES, thread_name_prefix="tiles")
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -83,6 +98,7 @@ class Integrator:
         self._signed_note: Note | None = None
         self._published_size = -1
         self._published_at = 0.0
+        self._published_policies: tuple[Policy, ...] | None = None
         try:
             self._edge = self._open()
         except BaseException:
@@ -123,7 +139,8 @@ class Integrator:
         """Integrate what was sequenced, sign it, and publish what the witnesses cosign. Raises LogAlarm,
         StorageError."""
         self._integrate()
-        self._publish()
+        while self._publish():
+            _LOG.info("the log %s is handed over at %d entries", self._log.origin, self._published_size)
 
     def _close(self) -> None:
         self._writes.shutdown()
@@ -156,7 +173,7 @@ class Integrator:
     def _compare_stored(self, key: str, data: bytes, size: int | None, root: bytes | None) -> None:
         try:
             note = parse_note(data)
-            verify_note(note, (self._log.key,))
+            verify_note(note, self._log_keys())
             stored = parse_checkpoint(note.text)
         except VerifyError as error:
             raise LogAlarm(f"{key} in the store is not a checkpoint of this log: {error}") from error
@@ -180,14 +197,18 @@ class Integrator:
         if witnessed is not None and isinstance(witnessed[1], bytes):
             self._published_size = parse_checkpoint(parse_note(witnessed[1]).text).size
             # What is stored may be the same checkpoint with newer cosignatures.
-            if self._stored_size() < self._published_size:
+            stored = self._stored()
+            if stored is None or parse_checkpoint(stored.text).size < self._published_size:
                 self._store.put(CHECKPOINT_KEY, witnessed[1])
+                stored = parse_note(witnessed[1])
+            policies = self._witnessing(self._published_size, self._published_size).policies
+            self._published_policies = policies if satisfies(policies, stored) else None
 
-    def _stored_size(self) -> int:
+    def _stored(self) -> Note | None:
         try:
-            return parse_checkpoint(parse_note(self._store.get(CHECKPOINT_KEY)).text).size
+            return parse_note(self._store.get(CHECKPOINT_KEY))
         except ObjectMissing:
-            return -1
+            return None
 
     def _contradiction(self, size: int) -> str:
         start = size - size % TILE_WIDTH
@@ -212,7 +233,7 @@ class Integrator:
             raise LogAlarm(f"{error.key} is stored with other content than the entries have") from error
         new = Checkpoint(origin=self._log.origin, size=edge.size, root=edge.root())
         self._check_stored(old, new)
-        note = self._sign(new)
+        note = self._sign(new, self._rule(new))
         self._swap(old, new, note)
         self._edge, self._signed, self._signed_note = edge, new, note
         self._retry_at = 0.0
@@ -283,11 +304,28 @@ class Integrator:
                 f"not signed: {error}; {self._contradiction(old.size) if old else 'the store loses writes'}"
             ) from error
 
-    def _sign(self, checkpoint: Checkpoint) -> Note:
-        text, key = format_checkpoint(checkpoint), self._log.key
-        value = signature_value(key.algorithm, self._signer.sign(text.encode()), 0)
-        note = Note(text=text, signatures=(NoteSignature(name=key.name, key_id=key.key_id, value=value),))
-        verify_note(note, (key,))
+    def _rule(self, checkpoint: Checkpoint) -> Witnessing:
+        """Who has to vouch for a checkpoint, after the one published last."""
+        return self._witnessing(max(self._published_size, 0), checkpoint.size)
+
+    def _log_keys(self) -> tuple[VerifierKey, ...]:
+        """Every key of this log: those that have signed, those that shall, and what else its ring holds."""
+        held = (
+            VerifierKey(name=self._log.origin, algorithm=self._log.key.algorithm, public=signer.public)
+            for signer in self._keys.signers()
+        )
+        return tuple(dict.fromkeys((self._log.key, *self._witnessing.log_keys(), *held)))
+
+    def _sign(self, checkpoint: Checkpoint, witnessing: Witnessing) -> Note:
+        """The note with the signatures of the log that the policies ask for. Raises KeyUnavailable."""
+        text, keys = format_checkpoint(checkpoint), witnessing.signing_keys(self._log.key)
+        signed = ((key, self._keys.holding(key.public).sign(text.encode())) for key in keys)
+        signatures = tuple(
+            NoteSignature(name=key.name, key_id=key.key_id, value=signature_value(key.algorithm, signature, 0))
+            for key, signature in signed
+        )
+        note = Note(text=text, signatures=signatures)
+        verify_note(note, keys)
         return note
 
     def _swap(self, old: Checkpoint | None, new: Checkpoint, note: Note) -> None:
@@ -317,22 +355,22 @@ class Integrator:
 
     # --- publishing ----------------------------------------------------------------------------------------------
 
-    def _publish(self) -> None:
-        signed, note = self._signed, self._signed_note
+    def _publish(self) -> bool:
+        """Publish the signed tree where that is due; True if it was published and already other policies ask for it."""
+        signed = self._signed
         now = time.monotonic()
-        if signed is None or note is None or now < self._retry_at:
-            return
-        if signed.size == self._published_size and now < self._published_at + self._refresh_seconds:
-            return
-        witnessing = self._witnessing(max(self._published_size, 0), signed.size)
+        if signed is None or now < self._retry_at or not self._is_due(signed, now):
+            return False
+        witnessing = self._rule(signed)
         read = tile_reader(signed.size, tile_fetcher(self._store))
         try:
+            note = self._signed_for(signed, witnessing)
             cosigned = self._cosigner.collect(note, witnessing, lambda old: consistency_proof(old, signed.size, read))
-        except QuorumError as error:
+        except (QuorumError, PartyError) as error:
             self._retry_at = now + self._backoff_seconds
             self._backoff_seconds = min(2 * self._backoff_seconds, _MAX_BACKOFF_SECONDS)
-            _LOG.warning("the checkpoint of %d entries waits for witnesses: %s", signed.size, error)
-            return
+            _LOG.warning("the checkpoint of %d entries waits for signatures: %s", signed.size, error)
+            return False
         data = format_note(cosigned)
         with self._database.transaction() as connection:
             connection.execute(
@@ -340,7 +378,23 @@ class Integrator:
             )
         self._store.put(CHECKPOINT_KEY, data)
         self._published_size, self._published_at = signed.size, now
+        self._published_policies = witnessing.policies
         self._backoff_seconds = self._interval_seconds
+        return self._is_due(signed, now)
+
+    def _is_due(self, signed: Checkpoint, now: float) -> bool:
+        """Whether the signed tree is not published, or not lately, or not as the charter in force by now asks."""
+        if signed.size != self._published_size or now >= self._published_at + self._refresh_seconds:
+            return True
+        return self._rule(signed).policies != self._published_policies
+
+    def _signed_for(self, signed: Checkpoint, witnessing: Witnessing) -> Note:
+        """The signed tree's note, signed anew where it was signed by other keys than are asked for now."""
+        note, keys = self._signed_note, witnessing.signing_keys(self._log.key)
+        if note is None or {(s.name, s.key_id) for s in note.signatures} != {(k.name, k.key_id) for k in keys}:
+            note = self._signed_note = self._sign(signed, witnessing)
+            self._store.put(PENDING_KEY, format_note(note))
+        return note
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -350,12 +404,12 @@ class Integrator:
                 self._alarm = str(error)
                 _LOG.critical("the log %s is stopped: %s", self._log.origin, error)
                 return
-            except StorageError as error:
+            except (StorageError, PartyError) as error:
                 _LOG.warning("integration waits: %s", error)
             except Exception:
                 _LOG.exception("integration failed; it will be tried again")
             self._stopping.wait(self._interval_seconds)
             if not self._more:
-                behind = self.signed_size > self._published_size
+                behind = self._signed is not None and self._is_due(self._signed, time.monotonic())
                 self._wake.wait(self._interval_seconds if behind else min(self._refresh_seconds, _IDLE_SECONDS))
             self._wake.clear()

@@ -1,12 +1,12 @@
 """A running log: its writer, its integrator and its reads in one object, for the process that serves it."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from typing import Self
 
 from glasshouse_verify.checkpoint import parse_checkpoint
-from glasshouse_verify.note import parse_note, parse_vkey
+from glasshouse_verify.note import VerifierKey, parse_note, parse_vkey
 from glasshouse_verify.tile import tile_reader
 from glasshouse_verify.tlogproof import TlogProof, format_tlog_proof
 from glasshouse_verify.tree import inclusion_proof
@@ -18,7 +18,7 @@ from glasshouse.ledger.errors import LogAlarm, NotThere
 from glasshouse.ledger.integrate import Integrator
 from glasshouse.ledger.log import CHECKPOINT_KEY, QUERIES, Log, lookup
 from glasshouse.ledger.writer import Sequencer, new_entry
-from glasshouse.parties.signer import Signer
+from glasshouse.parties.ring import KeyRing
 from glasshouse.storage.db import Database
 from glasshouse.storage.errors import ObjectMissing
 from glasshouse.storage.objects import ObjectStore
@@ -27,7 +27,8 @@ from glasshouse.storage.objects import ObjectStore
 class RunningLog:
     """An opened log that takes entries and publishes them while it is entered as a context manager.
 
-    ``witnessing`` says whom to ask for a checkpoint; see ``fixed_witnessing`` and ``charter_witnessing``.
+    ``keys`` are the log's own, ``witnessing`` says which of them signs a checkpoint and whom to ask for cosignatures;
+    see ``FixedWitnessing`` and ``CharterWitnessing``.
     Constructing it raises LogAlarm if the log's records contradict each other, WriterConflict if another process runs
     the log, DatabaseUnavailable or StorageUnavailable.
     """
@@ -38,7 +39,7 @@ class RunningLog:
         database: Database,
         store: ObjectStore,
         log: Log,
-        signer: Signer,
+        keys: KeyRing,
         admission: Admission,
         witnessing: WitnessingRule,
         interval_seconds: float = 0.5,
@@ -57,7 +58,7 @@ class RunningLog:
                 database,
                 store,
                 log,
-                signer,
+                keys,
                 witnessing,
                 interval_seconds=interval_seconds,
                 refresh_seconds=refresh_seconds,
@@ -131,27 +132,44 @@ class RunningLog:
         self._integrator.wake()
 
 
-def fixed_witnessing(witnessing: Witnessing) -> WitnessingRule:
+class FixedWitnessing:
     """The same witnesses and policies for every checkpoint."""
-    return lambda _published_size, _size: witnessing
+
+    def __init__(self, witnessing: Witnessing) -> None:
+        self._witnessing = witnessing
+
+    def __call__(self, _published_size: int, _size: int, /) -> Witnessing:
+        """See WitnessingRule."""
+        return self._witnessing
+
+    def log_keys(self) -> Collection[VerifierKey]:
+        """See WitnessingRule."""
+        return tuple(key for policy in self._witnessing.policies for key in policy.logs)
 
 
-def charter_witnessing(admission: CharterAdmission) -> WitnessingRule:
-    """The witnesses and policies of the charter.
+class CharterWitnessing:
+    """The log key, witnesses and policies of the charter.
 
     The checkpoint that first covers an amendment has to satisfy the policy of the charter before it (that is what
     proves the amendment), the ones after it the new policy. Where one checkpoint covers several amendments, it has to
     satisfy the policy before each of them.
     """
 
-    def witnessing(published_size: int, size: int) -> Witnessing:
-        links = admission.between(published_size, size)
+    def __init__(self, admission: CharterAdmission) -> None:
+        self._admission = admission
+
+    def __call__(self, published_size: int, size: int, /) -> Witnessing:
+        """See WitnessingRule."""
+        links = self._admission.between(published_size, size)
         needed = [link.charter for link in (links[:-1] or links)]
         asked = {
             witness.key: WitnessEndpoint(key=parse_vkey(witness.key), url=witness.url)
-            for charter in (admission.newest.charter, *needed)
+            for charter in (self._admission.newest.charter, *needed)
             for witness in charter.ledger.witnesses.values()
         }
         return Witnessing(policies=tuple(charter.policy for charter in needed), endpoints=tuple(asked.values()))
 
-    return witnessing
+    def log_keys(self) -> Collection[VerifierKey]:
+        """See WitnessingRule."""
+        texts = dict.fromkeys(link.charter.ledger.key for link in self._admission.links())
+        return tuple(map(parse_vkey, texts))

@@ -1,6 +1,6 @@
 """The witness role (c2sp.org/tlog-witness, c2sp.org/tlog-cosignature): cosigns what extends what it has seen.
 
-    POST /add-checkpoint                     a checkpoint with a consistency proof → the cosignature line
+    POST /add-checkpoint                     a checkpoint with a consistency proof → a cosignature line for each key
     GET  /<sha256 of the origin>/checkpoint  the newest checkpoint cosigned for a log
 
 A witness serves the logs it is configured with, its initiative's own and foreign ones, each identified by its origin.
@@ -9,16 +9,21 @@ holds the write lock, and the row is on disk before the cosignature leaves: two 
 make it sign two trees that do not extend each other. What a log signed that contradicts an earlier tree is kept as
 evidence.
 
+Keys change: a witness signs with every key that it holds, and a log may be given a further key (`succeed`). Once a
+checkpoint under that key has been cosigned, the log's older keys count no more, so that whoever stole one of them
+cannot lead the witness away from the log.
+
 Specification: docs/spec/witness-http.md.
 """
 
 import asyncio
 import contextlib
 import hashlib
+import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +38,9 @@ from glasshouse_verify.note import (
     NoteSignature,
     VerifierKey,
     format_note,
+    format_vkey,
     parse_note,
+    parse_vkey,
     signature_value,
     signed_bytes,
     verify_note,
@@ -53,9 +60,11 @@ from glasshouse.ledger.errors import (
     UnknownLog,
 )
 from glasshouse.ledger.web import FRESH, error_response, guarded, read_body
-from glasshouse.parties.signer import Signer
+from glasshouse.parties.errors import KeyUnavailable
+from glasshouse.parties.ring import KeyRing
 from glasshouse.storage.errors import StorageUnavailable
 
+_LOG = logging.getLogger(__name__)
 MAX_PROOF_HASHES = 63
 MAX_KEPT_CONFLICTS = 100
 _BUSY_TIMEOUT_SECONDS = 10.0
@@ -65,6 +74,11 @@ create table if not exists log (
     size integer not null check (size >= 0),
     root blob not null check (length(root) = 32),
     note blob not null
+) strict;
+create table if not exists successor (
+    position integer primary key,
+    origin text not null,
+    vkey text not null unique
 ) strict;
 create table if not exists conflict (
     conflict_id integer primary key,
@@ -122,23 +136,21 @@ def parse_request(body: bytes) -> AddCheckpoint:
 class Witness:
     """The state of a witness and its decisions. Threads may share it.
 
-    ``key`` is the cosignature/v1 key whose private half ``signer`` holds; ``logs`` are the Ed25519 keys of the logs
-    it serves, each named like its origin; ``clock`` gives seconds since 1970.
+    ``name`` is the name of its cosignature/v1 keys, whose private halves are ``keys``; ``logs`` are the Ed25519 keys
+    of the logs it serves, each named like its origin; ``clock`` gives seconds since 1970.
     """
 
     def __init__(
         self,
         path: Path,
         *,
-        key: VerifierKey,
-        signer: Signer,
+        name: str,
+        keys: KeyRing,
         logs: Iterable[VerifierKey],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if key.algorithm != COSIGNATURE_V1 or key.public != signer.public:
-            raise FormatError("witness key", "is not a cosignature/v1 key of this signer")
-        self._key = key
-        self._signer = signer
+        self._name = name
+        self._keys = keys
         self._clock = clock
         self._logs = _by_origin(logs)
         self._lock = threading.Lock()
@@ -150,15 +162,40 @@ class Witness:
             # In WAL mode only FULL flushes the log before a commit returns.
             self._database.execute("pragma synchronous = full")
             self._database.executescript(_SCHEMA)
+            rows = self._database.execute("select vkey from successor order by position").fetchall()
+        for (vkey,) in rows:
+            key = parse_vkey(vkey)
+            if key.name in self._logs:
+                self._append(key)
 
-    def add_checkpoint(self, request: AddCheckpoint) -> NoteSignature:
+    def succeed(self, key: VerifierKey) -> bool:
+        """Serve the log named like ``key`` under this key too; from its first checkpoint on, under no older one.
+
+        False where the key was known already. Raises UnknownLog for a log that is not served, FormatError for a key
+        that is not a log's.
+        """
+        if _log_key(key).name not in self._logs:
+            raise UnknownLog(f"the log {key.name!r} is not among those this witness serves")
+        with self._lock:
+            with self._writing() as database:
+                row = (key.name, format_vkey(key))
+                database.execute("insert or ignore into successor (origin, vkey) values (?, ?)", row)
+            return self._append(key)
+
+    def cosigned(self, origin: str) -> Checkpoint | None:
+        """The newest checkpoint cosigned for a log."""
+        with self._lock, _storage():
+            known = self._newest(self._database, origin)
+        return None if known is None else known[0]
+
+    def add_checkpoint(self, request: AddCheckpoint) -> tuple[NoteSignature, ...]:
         """Cosign a checkpoint that extends the one cosigned last; the new state is durable when this returns.
 
-        Raises UnknownLog, SignatureRefused, EntryRefused, SizeConflict or ProofRefused, checked in the order of the
-        protocol.
+        A signature for each of the witness's keys. Raises UnknownLog, SignatureRefused, EntryRefused, SizeConflict or
+        ProofRefused, checked in the order of the protocol, and KeyUnavailable where no key can sign.
         """
         checkpoint = parse_checkpoint(request.note.text)
-        log_note = self._log_signed(checkpoint, request.note)
+        log_note, generation = self._log_signed(checkpoint, request.note)
         if request.old > checkpoint.size:
             raise EntryRefused(
                 f"the old size {request.old} is larger than the checkpoint's {checkpoint.size}",
@@ -168,6 +205,8 @@ class Witness:
         with self._lock, self._writing() as database:
             known = self._newest(database, checkpoint.origin)
             size, root = (0, EMPTY_ROOT) if known is None else (known[0].size, known[0].root)
+            if known is not None and generation < self._generation(checkpoint.origin, parse_note(known[1])):
+                raise SignatureRefused("the log has signed with a newer key; this one counts no more")
             if request.old != size:
                 raise SizeConflict(size)
             try:
@@ -175,14 +214,14 @@ class Witness:
             except ProofError as error:
                 self._keep(database, checkpoint.origin, str(error), log_note, known[1] if known else b"")
                 raise ProofRefused(str(error)) from error
-            signature = self._cosign(request.note.text)
-            note = format_note(Note(text=log_note.text, signatures=(*log_note.signatures, signature)))
+            signatures = self._cosign(request.note.text)
+            note = format_note(Note(text=log_note.text, signatures=(*log_note.signatures, *signatures)))
             database.execute(
                 "insert into log (origin, size, root, note) values (?, ?, ?, ?)"
                 " on conflict (origin) do update set size = excluded.size, root = excluded.root, note = excluded.note",
                 (checkpoint.origin, checkpoint.size, checkpoint.root, note),
             )
-        return signature
+        return signatures
 
     def newest(self, origin_hash: str) -> bytes:
         """The newest checkpoint cosigned for the log whose origin has this hex SHA-256. Raises NotThere."""
@@ -207,24 +246,49 @@ class Witness:
         """Close the database."""
         self._database.close()
 
-    def _log_signed(self, checkpoint: Checkpoint, note: Note) -> Note:
-        """The note with the log's own signatures only, which verify."""
-        keys = self._logs.get(checkpoint.origin)
-        if keys is None:
+    def _append(self, key: VerifierKey) -> bool:
+        """Add a generation of one key to its log, unless it has the key."""
+        generations = self._logs[key.name]
+        if any(key in generation for generation in generations):
+            return False
+        generations.append((key,))
+        return True
+
+    def _log_signed(self, checkpoint: Checkpoint, note: Note) -> tuple[Note, int]:
+        """The note with the log's own signatures only, which verify, and the newest generation among their keys."""
+        generations = self._logs.get(checkpoint.origin)
+        if generations is None:
             raise UnknownLog(f"the log {checkpoint.origin!r} is not among those this witness serves")
         try:
-            signed = verify_note(note, keys)
+            signed = verify_note(note, [key for generation in generations for key in generation])
         except SignatureError as error:
             raise SignatureRefused(str(error)) from error
         ids = {(key.name, key.key_id) for key, _ in signed}
         own = {(s.name, s.key_id): s for s in note.signatures if (s.name, s.key_id) in ids}
-        return Note(text=note.text, signatures=tuple(own.values()))
+        kept = Note(text=note.text, signatures=tuple(own.values()))
+        return kept, self._generation(checkpoint.origin, kept)
 
-    def _cosign(self, text: str) -> NoteSignature:
+    def _generation(self, origin: str, note: Note) -> int:
+        """The newest generation of the log's keys that a note bears a signature of; -1 where it bears none."""
+        ids = {(s.name, s.key_id) for s in note.signatures}
+        known = enumerate(self._logs[origin])
+        return max((n for n, keys in known if any((key.name, key.key_id) in ids for key in keys)), default=-1)
+
+    def _cosign(self, text: str) -> tuple[NoteSignature, ...]:
         moment = int(self._clock())
-        signature = self._signer.sign(signed_bytes(COSIGNATURE_V1, text, moment))
-        value = signature_value(COSIGNATURE_V1, signature, moment)
-        return NoteSignature(name=self._key.name, key_id=self._key.key_id, value=value)
+        message, signatures, failure = signed_bytes(COSIGNATURE_V1, text, moment), list[NoteSignature](), None
+        for signer in self._keys.signers():
+            key = VerifierKey(name=self._name, algorithm=COSIGNATURE_V1, public=signer.public)
+            try:
+                value = signature_value(COSIGNATURE_V1, signer.sign(message), moment)
+            except KeyUnavailable as error:
+                _LOG.warning("a key of the witness does not sign: %s", error)
+                failure = error
+            else:
+                signatures.append(NoteSignature(name=key.name, key_id=key.key_id, value=value))
+        if not signatures:
+            raise failure or KeyUnavailable("this witness has no key")
+        return tuple(signatures)
 
     def _newest(self, database: sqlite3.Connection, origin: str) -> tuple[Checkpoint, bytes] | None:
         row = database.execute("select size, root, note from log where origin = ?", (origin,)).fetchone()
@@ -266,7 +330,7 @@ def witness_routes(witness: Witness) -> list[Route]:
     async def add_checkpoint(request: Request) -> Response:
         body = await read_body(request, MAX_NOTE, "request")
         try:
-            signature = await asyncio.to_thread(lambda: witness.add_checkpoint(parse_request(body)))
+            signatures = await asyncio.to_thread(lambda: witness.add_checkpoint(parse_request(body)))
         except UnknownLog as error:
             return error_response(404, str(error), "origin", "ask the witness's operator to add the log")
         except SignatureRefused as error:
@@ -276,8 +340,10 @@ def witness_routes(witness: Witness) -> list[Route]:
             return Response(f"{error.size}\n", 409, headers={**FRESH, "content-type": "text/x.tlog.size"})
         except ProofRefused as error:
             return error_response(422, str(error), "consistency proof", "prove the checkpoint from the old size")
-        line = format_note(Note(text="\n", signatures=(signature,))).removeprefix(b"\n\n")
-        return PlainTextResponse(line, headers=FRESH)
+        except KeyUnavailable as error:
+            return error_response(503, str(error), "", "the operator must look into the witness's keys")
+        lines = format_note(Note(text="\n", signatures=signatures)).removeprefix(b"\n\n")
+        return PlainTextResponse(lines, headers=FRESH)
 
     async def checkpoint(request: Request) -> Response:
         note = await asyncio.to_thread(witness.newest, request.path_params["origin_hash"])
@@ -289,13 +355,19 @@ def witness_routes(witness: Witness) -> list[Route]:
     ]
 
 
-def _by_origin(logs: Iterable[VerifierKey]) -> Mapping[str, tuple[VerifierKey, ...]]:
-    found: dict[str, tuple[VerifierKey, ...]] = {}
+def _by_origin(logs: Iterable[VerifierKey]) -> dict[str, list[tuple[VerifierKey, ...]]]:
+    """Origin → generations of keys, one after the other; keys that are configured together are one generation."""
+    found: dict[str, list[tuple[VerifierKey, ...]]] = {}
     for key in logs:
-        if key.algorithm != ED25519:
-            raise FormatError("log key", f"{key.name} is not of type 0x01")
-        found[key.name] = (*found.get(key.name, ()), key)
+        (together,) = found.get(_log_key(key).name, [()])
+        found[key.name] = [(*together, key)]
     return found
+
+
+def _log_key(key: VerifierKey) -> VerifierKey:
+    if key.algorithm != ED25519:
+        raise FormatError("log key", f"{key.name} is not of type 0x01")
+    return key
 
 
 def _check_extends(size: int, root: bytes, checkpoint: Checkpoint, proof: tuple[bytes, ...]) -> None:

@@ -30,7 +30,7 @@ from typing import Annotated, Self
 from glasshouse_verify.statement import Use
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from glasshouse.parties.errors import PinRefused, SettingsError
+from glasshouse.parties.errors import KeyUnavailable, PinRefused, SettingsError
 from glasshouse.parties.hardware import TokenKey
 from glasshouse.parties.keys import AGE_FILE, KEY_SUFFIX
 from glasshouse.parties.ring import KeyRing
@@ -42,7 +42,7 @@ KEY_USES: dict[str, tuple[Use, ...]] = {
     "member": (Use.CHARTER,),
     "conveyor": (Use.PROVENANCE,),
     "release": (Use.SOURCE, Use.RELEASE, Use.HOLD),
-    "rebuild": (Use.REBUILD, Use.PROVENANCE),
+    "rebuild": (Use.COMMIT, Use.REBUILD, Use.PROVENANCE),
     "audit": (Use.STATUS, Use.HOLD, Use.FINDING),
     "log": (),
     "witness": (),
@@ -93,10 +93,11 @@ class LedgerSettings(Settings):
 
 
 class WitnessSettings(Settings):
-    """The witness: its name, and the vkeys of the logs it serves besides the charter's."""
+    """The witness: its name, the vkeys of the logs it serves besides the charter's, how often it looks for new keys."""
 
     name: str
     logs: tuple[str, ...] = ()
+    poll_seconds: float = Field(default=2.0, gt=0, le=3600)
 
 
 class ConveyorSettings(Settings):
@@ -250,6 +251,9 @@ class Node:
 
         ring = KeyRing(find=find)
         ring.refresh()
+        if not ring.signers():
+            fix = f"make one with: glasshouse key new {purpose}"
+            raise KeyUnavailable(f"{self.directory} has no {purpose} key; {fix}")
         return ring
 
     @cached_property

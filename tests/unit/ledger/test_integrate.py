@@ -14,7 +14,8 @@ from glasshouse.ledger.errors import LogAlarm
 from glasshouse.ledger.fsck import check_log
 from glasshouse.ledger.integrate import Integrator
 from glasshouse.ledger.log import CHECKPOINT_KEY, PENDING_KEY
-from glasshouse.ledger.running import fixed_witnessing
+from glasshouse.ledger.running import FixedWitnessing
+from glasshouse.parties.ring import KeyRing
 from glasshouse.parties.signer import FileSigner
 from glasshouse.storage.db import Database
 
@@ -94,6 +95,6 @@ def test_another_key_cannot_sign_for_the_log(still: StillLog) -> None:
             still.database,
             still.store,
             still.log,
-            FileSigner(Notary("integrate.example/other").private),
-            fixed_witnessing(NO_WITNESSES),
+            KeyRing(FileSigner(Notary("integrate.example/other").private)),
+            FixedWitnessing(NO_WITNESSES),
         )

@@ -9,12 +9,13 @@ import httpx
 import pytest
 from glasshouse_verify.encoding import encode_base64
 from glasshouse_verify.errors import FormatError
-from glasshouse_verify.note import Note, VerifierKey, parse_note, verify_note
+from glasshouse_verify.note import Note, parse_note, verify_note
 from ledgers import MemoryTree, RunningWitness, witness_node
 from notary import Notary
 from notary import witness as witness_notary
 
 from glasshouse.ledger.witness import Witness
+from glasshouse.parties.ring import KeyRing
 from glasshouse.parties.signer import FileSigner
 
 LOG, OTHER = Notary("witnessed.example/log"), Notary("elsewhere.example/log")
@@ -178,10 +179,6 @@ def test_a_log_may_have_several_keys(tmp_path: Path) -> None:
 def test_keys_must_be_of_their_kind(tmp_path: Path) -> None:
     notary = witness_notary("witness.example/w")
 
-    def make(key: VerifierKey, log: VerifierKey) -> None:
-        Witness(tmp_path / "w.sqlite3", key=key, signer=FileSigner(notary.private), logs=[log])
-
-    with pytest.raises(FormatError, match="witness key"):
-        make(LOG.key, LOG.key)
+    keys = KeyRing(FileSigner(notary.private))
     with pytest.raises(FormatError, match="log key"):
-        make(notary.key, notary.key)
+        Witness(tmp_path / "w.sqlite3", name=notary.key.name, keys=keys, logs=[notary.key])
