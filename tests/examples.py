@@ -39,7 +39,7 @@ def payloads() -> dict[Use, bytes]:
     """A statement of every kind, each with all its optional members."""
     world = World(parties={"ngo": {"recipient": "age1example"}, "w1": {"acts_for": "acme"}})
     source = world.source(commit="9f2c41d", authors=("Ann",), reviewers=("Bob", "Eve"))
-    release = world.release(source=source, unsigned=digest(b"before the signature was embedded"))
+    release = world.release(source=source, unsigned=digest(b"before the signature was embedded"), committed=("lab",))
     provenance = parse_envelope(world.blobs[world.statement(release).provenance]).payload
     keys = {world.keys["acme-old"].keyid: {"stops": len(world.entries)}}
     world.amend({"parties": {"acme": {"keys": keys}}})

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from glasshouse_verify.blind import Commit, commitment, outputs_tree
 from glasshouse_verify.charter import Charter, apply_patch
 from glasshouse_verify.checkpoint import Checkpoint, format_checkpoint
 from glasshouse_verify.codec import decode, encode
@@ -31,6 +32,7 @@ from glasshouse_verify.note import (
 from glasshouse_verify.report import Report
 from glasshouse_verify.statement import (
     Head,
+    Opening,
     Pack,
     Rebuild,
     RebuiltFile,
@@ -64,8 +66,8 @@ SHIPPED = b"the engine as shipped"
 DAY = 86_400
 USES = {
     "acme": ["source", "release", "hold", "provenance", "charter"],
-    "lab": ["rebuild", "status", "hold", "finding", "charter"],
-    "second": ["rebuild", "status", "hold", "finding"],
+    "lab": ["commit", "rebuild", "status", "hold", "finding", "charter"],
+    "second": ["commit", "rebuild", "status", "hold", "finding"],
     "ngo": ["charter"],
     "w1": [],
     "w2": [],
@@ -103,6 +105,7 @@ class World:
         self.entries: list[bytes] = []
         self.blobs = {digest(content): content for content in (b"pack", b"sbom")}
         self.handovers: dict[int, bytes] = {}
+        self.openings: dict[tuple[str, str], Opening] = {}
         document = apply_patch(self._document(), changes)
         self.pin = make_statement(Use.CHARTER, decode(Charter, document, "charter"))
         self.history = History(self.pin)
@@ -219,6 +222,23 @@ class World:
         payload = format_statement(predicate_type(Use.PROVENANCE), [(file.name, file.built)], predicate)
         return self.envelope(payload, *(signers or ("acme",)))
 
+    def commit(self, party: str, source_id: str, *digests: str) -> str:
+        """Log a party's commitment to the outputs of a source; returns its statement id."""
+        source = self.statement(source_id)
+        outputs = outputs_tree((PLATFORM, FILE, sha) for sha in digests)
+        nonce = digest(f"nonce of {party}".encode())
+        commit = Commit(
+            party=party,
+            product=source.product,
+            version=source.version,
+            source=source_id,
+            commitment=commitment(party, source_id, source, nonce, outputs),
+            time=NOW - DAY + 30,
+        )
+        identity = self.post(make_statement(Use.COMMIT, commit), party)
+        self.openings[party, source_id] = Opening(commit=identity, nonce=nonce, outputs=outputs)
+        return identity
+
     def release(
         self,
         version: str = "1.0",
@@ -230,11 +250,14 @@ class World:
         provenance: Envelope | None = None,
         by: str = "acme",
         built_by: str = "acme",
+        committed: tuple[str, ...] = (),
         **changes: Any,
     ) -> str:
-        """Log source and release; returns the release's statement id."""
+        """Log source, the commitments of the parties named, and release; returns the release's statement id."""
         source = source or self.source(version)
         source_id = self.post(make_statement(Use.SOURCE, source), by)
+        for party in committed:
+            self.commit(party, source_id, unsigned or digest(shipped))
         file = ReleasedFile(platform=PLATFORM, name=name, sha256=digest(shipped), unsigned=unsigned)
         built = format_envelope(provenance or self.provenance(source, file, built_by))
         self.blobs[digest(built)] = built
@@ -276,7 +299,7 @@ class World:
                     platform=file.platform, name=file.name, shipped=file.sha256, verdict=verdict, rebuilt=rebuilt
                 ),
             ),
-            "blind": False,
+            "opening": self.openings.get((party, release.source)),
             "explanation": "",
             "not_varied": ("kernel",),
             "time": NOW - DAY + 600,

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from glasshouse_verify.dsse import statement_id
+from glasshouse_verify.statement import Use
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from glasshouse.cli.wiring import JsonOption, NodeOption, emit, open_session
+from glasshouse.cli.wiring import JsonOption, NodeOption, Session, emit, open_session
 from glasshouse.conveyor.build import build as run_build
 from glasshouse.conveyor.lock import parse_lock
 from glasshouse.conveyor.origin import default_origins, fetch, resolve
@@ -102,13 +104,18 @@ def release(
             version=version,
             channel=channel,
             lock=locked.read_bytes(),
-            now=int(time.time()),
         )
         directory = (
             session.node.data / "releases" / parse_recipe((recipe / "recipe.toml").read_bytes()).product / version
         )
         run = ReleaseRun(directory, session.history.chain.newest.charter, order, press, say=console.log)
-        indexes = [session.post(publication.envelope, publication.blobs) for publication in run.run()]
+        source = run.publish_source(int(time.time()))
+        indexes = [session.post(source.envelope, source.blobs)]
+        run.say("building in the sandbox")
+        run.build()
+        _await_commits(session, run, statement_id(source.envelope.payload))
+        released = run.sign_release(int(time.time()))
+        indexes.append(session.post(released.envelope, released.blobs))
     document = {
         "schema": "glasshouse.release/v1",
         "product": run.product,
@@ -118,6 +125,19 @@ def release(
     }
     text = f"Released {run.product} {version}: source at entry {indexes[0]}, release at entry {indexes[1]}"
     emit(document, "\n".join([text, *(f"  {path}" for path in run.outputs)]), as_json=as_json)
+
+
+def _await_commits(session: Session, run: ReleaseRun, source: str) -> None:
+    """Wait until every rebuilder has committed to its own build of the source, at most for the charter's window."""
+    gate = session.history.chain.newest.charter.products[run.product].gate
+    waiting = set(gate.rebuilders) if gate.blind_window else set()
+    deadline = time.monotonic() + (gate.blind_window or 0)
+    if waiting:
+        run.say(f"waiting for the commitments of {', '.join(sorted(waiting))}")
+    while waiting and time.monotonic() < deadline:
+        records = session.follow().standing(Use.COMMIT)
+        waiting -= {record.predicate.party for record in records if record.predicate.source == source}
+        time.sleep(0.5 if waiting else 0)
 
 
 @contextlib.contextmanager

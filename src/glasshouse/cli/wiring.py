@@ -41,6 +41,12 @@ class Session:
     client: LedgerClient
     view: View
     history: History
+    newest: int = -1
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether this party's own words are published and seen; until then it would say them again."""
+        return self.history.size > self.newest
 
     def follow(self) -> History:
         """Bring view and history up to the newest witnessed checkpoint."""
@@ -49,7 +55,9 @@ class Session:
 
     def post(self, envelope: Envelope, blobs: Mapping[str, Path | bytes] | None = None) -> int:
         """Log an envelope, then store the blobs that it names; returns its index once both are durable."""
-        return post(self.client, envelope, blobs or {})
+        index = post(self.client, envelope, blobs or {})
+        self.newest = max(self.newest, index)
+        return index
 
 
 def follow(client: LedgerClient, view: View, history: History) -> None:

@@ -12,10 +12,12 @@ from glasshouse_verify.statement import Use, make_statement
 from glasshouse.cli.wiring import Session
 from glasshouse.conveyor.origin import default_origins
 from glasshouse.conveyor.store import Store, http_client
+from glasshouse.ledger.history import History, Record
 from glasshouse.parties.node import Node
 from glasshouse.parties.signer import sign_statement
 from glasshouse.supervision.auditor import Auditor
-from glasshouse.supervision.rebuilder import Workshop, awaiting, rebuild_release
+from glasshouse.supervision.rebuilder import awaiting, commit_to, rebuild_release, uncommitted
+from glasshouse.supervision.workshop import Unbuilt, Workshop, forget
 
 _LOG = logging.getLogger("glasshouse")
 REBUILD_KEY = "rebuild"
@@ -26,21 +28,43 @@ Job: TypeAlias = Callable[[], bool]
 
 
 def rebuilding(session: Session) -> Job:
-    """The rebuilder's turn: rebuild the oldest release that waits for this party, and log the verdict."""
+    """The rebuilder's turn: judge the oldest release that waits for this party, else commit to the oldest source."""
+    party, hopeless = session.node.settings.party, set[str]()
 
     def turn() -> bool:
         history = session.follow()
-        record = next(awaiting(history, session.node.settings.party), None)
-        if record is None:
+        if not session.caught_up:
             return False
+        release = next(awaiting(history, party), None)
+        if release is not None:
+            judge(history, release)
+            return True
+        source = next((record for record in uncommitted(history, party) if record.id not in hopeless), None)
+        if source is not None:
+            commit(source)
+        return source is not None
+
+    def commit(record: Record) -> None:
+        name = f"{record.predicate.product} {record.predicate.version}"
+        _LOG.info("building %s, not released yet", name)
+        try:
+            with open_workshop(session.node) as workshop:
+                says = commit_to(record, workshop, session.client.blob, int(time.time()))
+                session.post(sign_statement(make_statement(Use.COMMIT, says), workshop.signer))
+        except Unbuilt as fault:
+            # There is no release to give a verdict on yet; if one follows, the verdict says this.
+            _LOG.info("%s: %s: %s", name, fault.verdict, fault)
+            hopeless.add(record.id)
+
+    def judge(history: History, record: Record) -> None:
         name = f"{record.predicate.product} {record.predicate.version}"
         _LOG.info("rebuilding %s", name)
         with open_workshop(session.node) as workshop:
             outcome = rebuild_release(history, record, workshop, session.client.blob, int(time.time()))
             payload = make_statement(Use.REBUILD, outcome.rebuild)
             session.post(sign_statement(payload, workshop.signer), outcome.blobs)
+            forget(record.predicate.source, workshop)
         _LOG.info("%s: %s %s", name, outcome.rebuild.verdict, outcome.rebuild.explanation)
-        return True
 
     return turn
 
@@ -59,7 +83,7 @@ def open_workshop(node: Node) -> Iterator[Workshop]:
             store=Store(node.cache / "downloads"),
             origins=origins,
             roots=node.cache / "roots",
-            scratch=node.data / "rebuild",
+            kept=node.data / "rebuilds",
         )
 
 
@@ -75,17 +99,11 @@ def auditing(session: Session) -> Job:
         has_blob=session.client.has_blob,
     )
 
-    newest = -1
-
     def turn() -> bool:
-        nonlocal newest
-        # Until it has seen its own words published, an auditor would say them again under another time.
-        if session.follow().size <= newest:
-            return False
-        postings = auditor.step(int(time.time()))
+        session.follow()
+        postings = auditor.step(int(time.time())) if session.caught_up else []
         for posting in postings:
-            newest = max(newest, session.post(posting.envelope, posting.blobs))
-            _LOG.info("logged entry %d", newest)
+            _LOG.info("logged entry %d", session.post(posting.envelope, posting.blobs))
         return bool(postings)
 
     return turn

@@ -22,7 +22,7 @@ from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text,
 from glasshouse_verify.codec import Path as TreePath
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
 from glasshouse_verify.row import ManifestRoot
-from glasshouse_verify.statement import Pack, Release, ReleasedFile, Source, Tree, Use, make_statement
+from glasshouse_verify.statement import Pack, Release, ReleasedFile, Source, Tree, Use, make_statement, parse_statement
 
 from glasshouse.conveyor.build import NOT_VARIED, BuildResult, Output, build
 from glasshouse.conveyor.errors import InvalidInput
@@ -64,7 +64,6 @@ class Order:
     version: str
     channel: str
     lock: bytes
-    now: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +98,13 @@ class ReleaseRun:
             if charter.parties[party].recipient
         }
 
-    def run(self) -> list[Publication]:
-        """All steps; returns what is to be published, in order."""
+    def publish_source(self, now: int) -> Publication:
+        """Fetch and seal; the source statement, which is logged before anything is known of the outputs."""
         self.say(f"fetching the source of {self.product} {self.order.version}")
         self.fetch()
         self.say("sealing the source pack")
         self.seal()
-        self.say("building in the sandbox")
-        self.build()
-        self.say("signing")
-        return self.sign()
+        return self.sign_source(now)
 
     def fetch(self) -> None:
         """Get the tree; `tree.json` marks it complete."""
@@ -140,12 +136,23 @@ class ReleaseRun:
         result = build(tree, self.recipe, root, int(self._json("tree.json")["epoch"]), out)
         outputs = [{"name": o.name, "sha256": o.sha256, "size": o.size} for o in result.outputs]
         times = {"started": result.started, "finished": result.finished}
-        self._once("build.json", lambda: _dump({"outputs": outputs, **times}))
+        record = {"outputs": outputs, "variations": dict(result.variations), **times}
+        self._once("build.json", lambda: _dump(record))
 
-    def sign(self) -> list[Publication]:
-        """Sign source, provenance and release."""
-        source = self._source()
-        source_envelope = self._signed("source.dsse", lambda: make_statement(Use.SOURCE, source), self.press.releaser)
+    def sign_source(self, now: int) -> Publication:
+        """Sign the source statement; its blobs are the pack, the lock and the signed package indexes."""
+        envelope = self._signed(
+            "source.dsse", lambda: make_statement(Use.SOURCE, self._source(now)), self.press.releaser
+        )
+        source: Source = parse_statement(envelope.payload).predicate
+        blobs: dict[str, Path | bytes] = {row.sha256: self.press.store.path(row.sha256) for row in self.lock.indexes}
+        blobs |= {source.pack.sha256: self.directory / "pack.age", source.lock_file: self.lock.data}
+        return Publication(envelope=envelope, blobs=blobs)
+
+    def sign_release(self, now: int) -> Publication:
+        """Sign provenance and release; the blobs are both documents' and the shipped files themselves."""
+        source_envelope = parse_envelope((self.directory / "source.dsse").read_bytes())
+        source: Source = parse_statement(source_envelope.payload).predicate
         result = self._result()
         attested = self._signed(
             "provenance.dsse", lambda: provenance(source, result, self.press.vendor), self.press.conveyor
@@ -157,29 +164,22 @@ class ReleaseRun:
             version=Version(self.order.version),
             channel=Identifier(self.order.channel),
             source=Digest(statement_id(source_envelope.payload)),
-            provenance=Digest(sha256(format_envelope(attested)).hexdigest()),
-            sbom=Digest(sha256(sbom).hexdigest()),
+            provenance=Digest(_sha256(format_envelope(attested))),
+            sbom=Digest(_sha256(sbom)),
             files=tuple(sorted(self._files(result), key=lambda f: (f.platform, f.name))),
-            time=self.order.now,
+            time=now,
         )
         envelope = self._signed("release.dsse", lambda: make_statement(Use.RELEASE, release), self.press.releaser)
-        inputs: dict[str, Path | bytes] = {row.sha256: self.press.store.path(row.sha256) for row in self.lock.indexes}
-        inputs |= {source.pack.sha256: self.directory / "pack.age", source.lock_file: self.lock.data}
-        shipped: dict[str, Path | bytes] = {output.sha256: output.path for output in result.outputs}
-        return [
-            Publication(envelope=source_envelope, blobs=inputs),
-            Publication(
-                envelope=envelope,
-                blobs={release.provenance: format_envelope(attested), release.sbom: sbom, **shipped},
-            ),
-        ]
+        blobs: dict[str, Path | bytes] = {output.sha256: output.path for output in result.outputs}
+        blobs |= {_sha256(format_envelope(attested)): format_envelope(attested), _sha256(sbom): sbom}
+        return Publication(envelope=envelope, blobs=blobs)
 
     @property
     def outputs(self) -> list[Path]:
         """The built files."""
         return [output.path for output in self._result().outputs]
 
-    def _source(self) -> Source:
+    def _source(self, now: int) -> Source:
         fetched, pack = self._json("tree.json"), self._json("pack.json")
         secret = (self.directory / "secret").read_bytes()
         return Source(
@@ -188,11 +188,11 @@ class ReleaseRun:
             version=Version(self.order.version),
             manifest=_tree(source_root(scan_tree(self.directory / "tree"), secret)),
             lock=_tree(self.lock.root),
-            lock_file=Digest(sha256(self.lock.data).hexdigest()),
+            lock_file=Digest(_sha256(self.lock.data)),
             indexes=tuple(row.sha256 for row in self.lock.indexes),
             recipe=TreePath(RECIPE_PATH),
             epoch=int(fetched["epoch"]),
-            time=self.order.now,
+            time=now,
             pack=Pack(
                 sha256=Digest(pack["sha256"]),
                 size=int(pack["size"]),
@@ -211,7 +211,7 @@ class ReleaseRun:
             log=out / "build.log",
             started=record["started"],
             finished=record["finished"],
-            variations={},
+            variations=record["variations"],
             not_varied=NOT_VARIED,
         )
 
@@ -241,6 +241,10 @@ def _dump(record: dict[str, Any]) -> bytes:
 
 def _tree(root: ManifestRoot) -> Tree:
     return Tree(root=Digest(root.root.hex()), size=root.size)
+
+
+def _sha256(data: bytes) -> str:
+    return sha256(data).hexdigest()
 
 
 def _digest(path: Path) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from glasshouse_verify.alarm import Hold
+from glasshouse_verify.blind import Commit, opens
 from glasshouse_verify.charter import Chain, Charter, Role, entitled, verified_keyids
 from glasshouse_verify.codec import Digest, Identifier, Text, encode
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
@@ -21,6 +22,7 @@ from glasshouse_verify.statement import (
     Rebuild,
     Release,
     ReleasedFile,
+    Source,
     Statement,
     Status,
     Use,
@@ -29,7 +31,10 @@ from glasshouse_verify.statement import (
 )
 from glasshouse_verify.status import MAX_NAMED, MAX_REASON, StandingHold, StandingVerdict, StatusRow, status_key
 
+from glasshouse.ledger.digests import named_digests
+
 _WORST = list(Verdict)
+_NAMES_OUTPUTS = frozenset({Use.RELEASE, Use.REBUILD, Use.PROVENANCE, Use.FINDING})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,8 @@ class History:
         self._votes: dict[tuple[str, str], str] = {}
         self._by_use: dict[Use, list[Record]] = {use: [] for use in Use}
         self._about: dict[tuple[Use, str], list[Record]] = {}
+        # The lowest entry that names the digest of a built or shipped file.
+        self._first_named: dict[str, int] = {}
 
     def feed(self, data: bytes) -> Record | None:
         """Judge the next entry; returns its record where it is the one that makes its statement stand."""
@@ -85,6 +92,9 @@ class History:
             return None
         identity = statement_id(envelope.payload)
         record = Record(index=index, id=identity, envelope=envelope, statement=statement, keyids=keyids)
+        if statement.use in _NAMES_OUTPUTS:
+            for digest in named_digests(statement):
+                self._first_named.setdefault(digest, index)
         if statement.use == Use.CHARTER:
             self._take_votes(record)
         if identity in self.records or not self._stands(record):
@@ -247,28 +257,43 @@ class History:
                 release=Digest(record.id),
                 index=record.index,
                 sha256=file.sha256,
-                verdicts={party: _standing_verdict(given.get(party, []), file) for party in rebuilders},
+                verdicts={party: self._standing_verdict(given.get(party, []), file) for party in rebuilders},
                 holds=tuple(_shortened(self.holds(record))),
                 conflicts=tuple(Digest(other) for other in others[:MAX_NAMED]),
             )
             yield encode(row)
+
+    def _standing_verdict(self, records: list[Record], file: ReleasedFile) -> StandingVerdict:
+        """The worst standing verdict of one party on one file; of two equal ones the earlier."""
+        spoken = [
+            (_WORST.index(item.verdict), record, item.verdict)
+            for record in records
+            for item in record.predicate.files
+            if (item.platform, item.name, item.shipped) == (file.platform, file.name, file.sha256)
+        ]
+        if not spoken:
+            return StandingVerdict()
+        _, record, verdict = max(spoken, key=lambda entry: (entry[0], -entry[1].index))
+        return StandingVerdict(verdict=verdict, statement=Digest(record.id), blind=self.is_blind(record))
+
+    def is_blind(self, record: Record) -> bool:
+        """Whether a rebuild opens a commitment that was logged before any entry named a digest of its outputs."""
+        rebuild: Rebuild = record.predicate
+        source = self.records.get(rebuild.source)
+        if rebuild.opening is None or source is None or not isinstance(source.predicate, Source):
+            return False
+        found = self.records.get(rebuild.opening.commit)
+        if found is None or not isinstance(found.predicate, Commit) or not self._still_signed(found):
+            return False
+        named = [self._first_named[f.rebuilt] for f in rebuild.files if f.rebuilt is not None]
+        return (
+            found.predicate.party == rebuild.party
+            and all(found.index < index for index in named)
+            and opens(found.predicate, rebuild.opening, rebuild.source, source.predicate, rebuild.files)
+        )
 
 
 def _shortened(holds: list[StandingHold]) -> Iterator[StandingHold]:
     """As many holds as fit into a row, those that stop an installation first."""
     for hold in sorted(holds, key=lambda hold: hold.action == Action.SUPERSEDE)[:MAX_NAMED]:
         yield replace(hold, reason=Text(hold.reason[:MAX_REASON]))
-
-
-def _standing_verdict(records: list[Record], file: ReleasedFile) -> StandingVerdict:
-    """The worst standing verdict of one party on one file; of two equal ones the earlier."""
-    spoken = [
-        (_WORST.index(item.verdict), record, item.verdict)
-        for record in records
-        for item in record.predicate.files
-        if (item.platform, item.name, item.shipped) == (file.platform, file.name, file.sha256)
-    ]
-    if not spoken:
-        return StandingVerdict()
-    _, record, verdict = max(spoken, key=lambda entry: (entry[0], -entry[1].index))
-    return StandingVerdict(verdict=verdict, statement=Digest(record.id), blind=record.predicate.blind)

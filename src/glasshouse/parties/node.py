@@ -101,7 +101,13 @@ class WitnessSettings(Settings):
 
 
 class ConveyorSettings(Settings):
-    """The conveyor."""
+    """The conveyor: the URL of the RFC 3161 authority that dates the signatures of Windows files."""
+
+    timestamps: str | None = None
+
+
+class TimestampSettings(Settings):
+    """A time-stamp authority, served at /timestamp; its key and certificate come from: glasshouse certificate."""
 
 
 class RebuilderSettings(Settings):
@@ -167,6 +173,7 @@ class NodeSettings(Settings):
     conveyor: ConveyorSettings | None = None
     rebuilder: RebuilderSettings | None = None
     auditor: AuditorSettings | None = None
+    timestamp: TimestampSettings | None = None
     database: DatabaseSettings = DatabaseSettings()
     objects: ObjectSettings = ObjectSettings()
     mirrors: MirrorSettings = MirrorSettings()
@@ -199,6 +206,11 @@ class Node:
     def key_path(self, name: str) -> Path:
         """The file of the key called `name`."""
         return self.directory / "keys" / f"{name}{KEY_SUFFIX}"
+
+    @property
+    def keys(self) -> Path:
+        """Where private keys are, each in a file of its own, and certificates."""
+        return self.directory / "keys"
 
     @property
     def identity_path(self) -> Path:

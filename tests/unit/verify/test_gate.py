@@ -230,11 +230,18 @@ def test_rebuild_that_counts_only_where_the_gate_lists_its_verdict() -> None:
 
 def test_rebuild_that_was_not_blind_where_the_gate_asks_for_it() -> None:
     world = World(products={PRODUCT: {"gate": {"blind": True}}})
-    release = world.release()
-    first = [world.rebuild(release, party, blind=party == "lab") for party in ("lab", "second")]
+    release = world.release(committed=("lab",))
+    for party in ("lab", "second"):
+        world.rebuild(release, party)
     world.status()
     assert "1 of the 2 rebuilds" in texts(world.verify())["rebuild"]
-    world.rebuild(release, "second", blind=True, replaces=first[1])
+
+
+def test_blind_rebuilds_where_the_gate_asks_for_them() -> None:
+    world = World(products={PRODUCT: {"gate": {"blind": True}}})
+    release = world.release(committed=("lab", "second"))
+    for party in ("lab", "second"):
+        world.rebuild(release, party)
     world.status()
     assert world.verify().outcome == Outcome.VERIFIED
 

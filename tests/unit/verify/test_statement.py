@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin
 import pytest
 from examples import payloads
 from glasshouse_verify.alarm import Finding, Hold
+from glasshouse_verify.blind import Commit
 from glasshouse_verify.charter import Charter
 from glasshouse_verify.codec import _members, encode
 from glasshouse_verify.dsse import statement_id
@@ -41,6 +42,7 @@ KINDS: dict[Use, type[Any]] = {
     Use.CHARTER: Charter,
     Use.SOURCE: Source,
     Use.RELEASE: Release,
+    Use.COMMIT: Commit,
     Use.REBUILD: Rebuild,
     Use.STATUS: Status,
     Use.HOLD: Hold,

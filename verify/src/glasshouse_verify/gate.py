@@ -295,7 +295,8 @@ class _Gate:
         """Whether a verdict is one that the gate asks for, from a party that had not changed sides since."""
         rule, later = self.product.gate, self.chain.at(max(entry.index, self.the_release.index)).charter
         independent = not stands_with(later, entry.says.party, self.vendor)
-        return independent and verdict in rule.accept and (entry.says.blind or not rule.blind)
+        blind = self.row is not None and self.row.verdicts.get(entry.says.party, StandingVerdict()).blind
+        return independent and verdict in rule.accept and (bool(blind) or not rule.blind)
 
     def _in_status(self, entry: _Entry[Rebuild]) -> bool:
         """Whether the status, if there is one, shows this very verdict; it must unless the verdict is younger."""

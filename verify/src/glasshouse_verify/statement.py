@@ -32,6 +32,7 @@ class Use(StrEnum):
     SOURCE = "source"
     PROVENANCE = "provenance"
     RELEASE = "release"
+    COMMIT = "commit"
     REBUILD = "rebuild"
     STATUS = "status"
     HOLD = "hold"
@@ -181,6 +182,15 @@ class OpaqueFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Opening:
+    """Opens a commitment: the rebuild was made before anybody could know what the vendor would ship."""
+
+    commit: Digest
+    nonce: Digest
+    outputs: Tree
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rebuild:
     """A rebuilder's verdict on a release, negative ones too; `replaces` names its own earlier verdict."""
 
@@ -191,10 +201,10 @@ class Rebuild:
     source: Digest
     verdict: Verdict
     files: tuple[RebuiltFile, ...]
-    blind: bool
     explanation: Text
     not_varied: tuple[Text, ...]
     time: int
+    opening: Opening | None = None
     opaque: tuple[OpaqueFile, ...] | None = None
     provenance: Digest | None = None
     report: Digest | None = None

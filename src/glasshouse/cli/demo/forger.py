@@ -66,21 +66,20 @@ class Forger:
             version=self.version,
             channel="stable",
             lock=self.story.lock(self.ware).read_bytes(),
-            now=int(time.time()),
         )
         charter = Chain(self.node.pin).newest.charter
         with open_press(self.node) as press, LedgerClient(self.story.stage.ledger_url) as client:
             run = ReleaseRun(directory, charter, order, press)
-            run.fetch()
-            run.seal()
+            source = run.publish_source(int(time.time()))
+            post(client, source.envelope, source.blobs)
             run.build()
             (output,) = run.outputs
             files.write(output, output.read_bytes() + addition)
             record = json.loads((directory / "build.json").read_bytes())
             record["outputs"][0] |= {"sha256": _sha256(output.read_bytes()), "size": output.stat().st_size}
             files.write(directory / "build.json", json.dumps(record).encode())
-            for publication in run.sign():
-                post(client, publication.envelope, publication.blobs)
+            released = run.sign_release(int(time.time()))
+            post(client, released.envelope, released.blobs)
         return self._download(output.name, output.read_bytes())
 
     def release_without_source(self, content: bytes) -> Path:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +23,7 @@ WITNESSES = ("witness-1", "witness-2")
 COUNCIL = "council"
 ORIGIN = "ledger.acme.example"
 STOP_SECONDS = 20.0
+BLIND_WINDOW_SECONDS = 900
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,14 +198,15 @@ def load(text: str) -> Mapping[str, Any]:
     return document
 
 
-def terms(products: Mapping[str, str]) -> Iterator[str]:
-    """The terms of the demo's charter (TOML); `products` maps a product to its platform."""
+def terms(products: Iterable[tuple[str, str, bool]]) -> Iterator[str]:
+    """The terms of the demo's charter (TOML), for products given as name, platform, and whether rebuilt blind."""
     yield 'initiative = "Glasshouse demo initiative"'
     yield f'proposer = "{VENDOR}"'
     yield f'[members]\nparties = ["{VENDOR}", "{SUPERVISOR}", "{COUNCIL}"]\nquorum = 2'
     yield f'[status]\nparties = ["{SUPERVISOR}", "{REBUILDER}"]\nquorum = 2\nmaximum_age = 86400'
     yield "[ledger]\nfaulty = 0"
-    for product, platform in products.items():
+    for product, platform, blind in products:
         yield f'[products."{product}"]\nplatforms = ["{platform}"]\nchannels = ["stable"]\nreviewers = 0'
         yield f'[products."{product}".gate]\nrebuilders = ["{SUPERVISOR}", "{REBUILDER}"]\nquorum = 2'
-        yield 'accept = ["identical"]\nblind = false\nbuild_in = ["CH"]\nsign_in = ["CH"]'
+        yield f"blind = {str(blind).lower()}" + (f"\nblind_window = {BLIND_WINDOW_SECONDS}" if blind else "")
+        yield 'accept = ["identical"]\nbuild_in = ["CH"]\nsign_in = ["CH"]'

@@ -87,7 +87,8 @@ class Story:
         with ThreadPoolExecutor(PARALLEL) as pool:
             list(pool.map(self._init, CAST, ports))
         self.say("the members sign the first charter")
-        text = "\n".join(terms({ware.product: ware.platform for ware in (*self.wares, *self.extras)}))
+        products = [(ware.product, ware.platform, ware in self.wares) for ware in (*self.wares, *self.extras)]
+        text = "\n".join(terms(products))
         (stage.root / "scratch" / "terms.toml").write_text(text + "\n")
         self._sign_charter()
         self._start()
