@@ -6,6 +6,7 @@ gives the same alarms, so that another party can recompute any finding.
 
 from glasshouse.supervision.rules import (
     availability,
+    blindness,
     charter_chain,
     duties,
     entitlement,
@@ -17,7 +18,7 @@ from glasshouse.supervision.rules.scene import Alarm, Check, Scene
 
 RULES: dict[str, Check] = {
     module.NAME: module.check
-    for module in (charter_chain, entitlement, releases, verdicts, revocations, duties, availability)
+    for module in (charter_chain, entitlement, releases, verdicts, blindness, revocations, duties, availability)
 }
 
 __all__ = ["RULES", "Alarm", "Check", "Scene"]
