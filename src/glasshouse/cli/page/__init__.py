@@ -1,0 +1,1 @@
+"""Evidence as one HTML file that a person can open: readable without scripts, and verifying itself with them."""

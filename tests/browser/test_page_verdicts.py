@@ -1,0 +1,113 @@
+"""The page's gate and the command's are one gate: the same answer, claim by claim, on honest and hostile evidence.
+
+The page's modules run in node, whose WebCrypto is the browser's; test_evidence_page.py drives the page itself.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evidence_cases import Case, all_cases
+from glasshouse_verify.encoding import encode_base64
+from glasshouse_verify.errors import VerifyError
+from glasshouse_verify.evidence import parse_evidence
+from glasshouse_verify.gate import check_file
+from glasshouse_verify.report import Outcome
+
+MODULES = Path(__file__).resolve().parents[2] / "src" / "glasshouse" / "cli" / "page" / "js"
+JUDGE = Path(__file__).with_name("judge.mjs")
+NODE = 20
+LINES = 500
+FUNCTION_LINES = 70
+
+
+def node() -> str:
+    """The path of node, whose version has Ed25519 in WebCrypto."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("node is not installed")
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.lstrip("v").split(".")[0]) < NODE:
+        pytest.skip(f"node {version.strip()} has no Ed25519 in WebCrypto")
+    return program
+
+
+def by_the_page(cases: list[Case]) -> list[dict[str, Any]]:
+    lines = [
+        json.dumps(
+            {
+                "pin": encode_base64(case.pin),
+                "evidence": encode_base64(case.evidence),
+                "digest": case.digest,
+                "at": case.at,
+            }
+        )
+        for case in cases
+    ]
+    command = [node(), str(JUDGE), str(MODULES)]
+    run = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def by_the_command(case: Case) -> dict[str, Any]:
+    """What `glasshouse verify` does with the same bytes."""
+    try:
+        report = check_file(case.pin.rstrip(b"\n"), parse_evidence(case.evidence), case.digest, case.at)
+    except VerifyError as error:
+        return {"outcome": Outcome.UNPARSEABLE, "claims": [], "error": str(error)}
+    return {
+        "outcome": report.outcome,
+        "claims": [
+            {
+                "claim": claim.claim,
+                "outcome": claim.outcome,
+                "text": claim.text,
+                "by": list(claim.by),
+                "when": None if claim.when is None else str(claim.when),
+                "recheck": claim.recheck,
+                "limit": claim.limit,
+            }
+            for claim in report.claims
+        ],
+    }
+
+
+def test_both_gates_give_the_same_answer() -> None:
+    cases = list(all_cases())
+    answers = by_the_page(cases)
+    assert len(answers) == len(cases)
+    different = []
+    outcomes = Counter[int]()
+    for case, page in zip(cases, answers, strict=True):
+        command = by_the_command(case)
+        outcomes[command["outcome"]] += 1
+        if (page["outcome"], page["claims"]) != (command["outcome"], command["claims"]) or page["unexpected"]:
+            different.append((case.label, page, command))
+    assert different == []
+    # Every outcome is among the cases, and none of them drowns the others.
+    assert len(cases) >= 1_000
+    assert {outcome for outcome in outcomes if outcomes[outcome] >= 10} == {0, 1, 3, 4, 5}
+
+
+def functions(text: str) -> Iterator[tuple[str, int]]:
+    """Name and lines of each function and method, by the indentation of its closing brace."""
+    lines = text.splitlines()
+    head = re.compile(r"( *)(?:export )?(?:static )?(?:async )?(?:function )?(?:get )?(#?\w+)\([^)]*\) \{$")
+    for number, line in enumerate(lines):
+        match = head.match(line)
+        if match and match[2] not in ("if", "for", "while", "switch"):
+            yield match[2], lines[number:].index(f"{match[1]}}}") + 1
+
+
+@pytest.mark.parametrize("path", sorted(MODULES.glob("*.mjs")), ids=lambda path: path.name)
+def test_modules_keep_the_sizes_of_the_house(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= LINES
+    assert [found for found in functions(text) if found[1] > FUNCTION_LINES] == []
+    assert [line for line in text.splitlines() if len(line) > 120] == []
