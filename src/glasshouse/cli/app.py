@@ -30,11 +30,14 @@ COMMANDS = {
 }
 GROUPS = {
     "charter": "charter",
+    "key": "key",
     "ledger": "ledger",
     "conveyor": "conveyor",
     "evidence": "evidence",
     "status": "audit",
     "hold": "hold",
+    "certificate": "certificate",
+    "signature": "signature",
 }
 
 

@@ -21,8 +21,10 @@ from glasshouse.conveyor.recipe import parse_recipe
 from glasshouse.conveyor.release import Order, Press, ReleaseRun
 from glasshouse.conveyor.rootfs import make_root
 from glasshouse.conveyor.sandbox import probe
+from glasshouse.conveyor.signing import CodeSigner
 from glasshouse.conveyor.source import fetch_source
 from glasshouse.conveyor.store import Store, http_client
+from glasshouse.parties.certificates import CERTIFICATE_SUFFIX, Purpose
 from glasshouse.parties.node import Node
 from glasshouse.storage import files
 
@@ -116,15 +118,17 @@ def release(
         _await_commits(session, run, statement_id(source.envelope.payload))
         released = run.sign_release(int(time.time()))
         indexes.append(session.post(released.envelope, released.blobs))
+        signatures = run.detach()
     document = {
         "schema": "glasshouse.release/v1",
         "product": run.product,
         "version": version,
         "entries": indexes,
-        "files": [str(path) for path in run.outputs],
+        "files": [str(path) for path in run.shipped],
+        "signatures": [str(path) for path in signatures],
     }
     text = f"Released {run.product} {version}: source at entry {indexes[0]}, release at entry {indexes[1]}"
-    emit(document, "\n".join([text, *(f"  {path}" for path in run.outputs)]), as_json=as_json)
+    emit(document, "\n".join([text, *(f"  {path}" for path in (*run.shipped, *signatures))]), as_json=as_json)
 
 
 def _await_commits(session: Session, run: ReleaseRun, source: str) -> None:
@@ -156,8 +160,18 @@ def open_press(node: Node) -> Iterator[Press]:
             roots=node.cache / "roots",
             conveyor=conveyor,
             releaser=releaser,
+            code_signer=_code_signer(node),
             progress=report,
         )
+
+
+def _code_signer(node: Node) -> CodeSigner | None:
+    key = node.key_path(Purpose.CODE_SIGNING)
+    settings = node.settings.conveyor
+    if settings is None or not key.exists():
+        return None
+    certificates = node.keys / f"{Purpose.CODE_SIGNING}{CERTIFICATE_SUFFIX}"
+    return CodeSigner(key=key, certificates=certificates, timestamps=settings.timestamps)
 
 
 @contextlib.contextmanager

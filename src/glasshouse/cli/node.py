@@ -22,13 +22,14 @@ from glasshouse.parties.node import (
     RebuilderSettings,
     ServeSettings,
     SiteSettings,
+    TimestampSettings,
     WitnessSettings,
     open_node,
 )
 
 _LOG = logging.getLogger("glasshouse")
 Worker: TypeAlias = Callable[[Session], Callable[[], bool]]
-ROLES = ("ledger", "witness", "conveyor", "rebuilder", "auditor", "member")
+ROLES = ("ledger", "witness", "conveyor", "rebuilder", "auditor", "member", "timestamp")
 
 
 def register(app: typer.Typer) -> None:
@@ -49,10 +50,13 @@ def init(
     acts_for: Annotated[str | None, typer.Option("--acts-for", help="the vendor on whose side it stands")] = None,
     proposes: Annotated[bool, typer.Option("--proposes", help="this auditor proposes the status")] = False,
     cache: Annotated[Path | None, typer.Option("--cache", help="where downloads and unpacked roots are kept")] = None,
+    timestamps: Annotated[
+        str | None, typer.Option("--timestamps", help="URL of the authority that dates this conveyor's signatures")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a node: its settings, its keys (readable by their owner alone) and its card for the other parties."""
-    settings = _settings(party, name, site, role, listen, origin, acts_for, proposes, cache)
+    settings = _settings(party, name, site, role, listen, origin, acts_for, proposes, cache, timestamps)
     card = create_node(Node(directory, settings))
     document = {"schema": "glasshouse.init/v1", "directory": str(directory), "party": party, "keys": len(card.keys)}
     emit(
@@ -72,6 +76,7 @@ def _settings(
     acts_for: str | None,
     proposes: bool,
     cache: Path | None,
+    timestamps: str | None,
 ) -> NodeSettings:
     unknown = sorted(set(roles) - set(ROLES))
     if unknown:
@@ -81,8 +86,8 @@ def _settings(
         raise SettingsError("--site", f"{site} has not three parts", "Write it as zurich-1:CH:Zurich.")
     if "ledger" in roles and origin is None:
         raise SettingsError("--origin", "is missing", "A ledger needs a name, such as ledger.acme.example.")
-    if {"ledger", "witness"} & set(roles) and listen is None:
-        raise SettingsError("--listen", "is missing", "A ledger or witness needs an address, such as 127.0.0.1:8471.")
+    if {"ledger", "witness", "timestamp"} & set(roles) and listen is None:
+        raise SettingsError("--listen", "is missing", "What serves others needs an address, such as 127.0.0.1:8471.")
     return NodeSettings(
         party=party,
         name=name,
@@ -93,9 +98,10 @@ def _settings(
         serve=None if listen is None else ServeSettings(listen=listen),
         ledger=LedgerSettings(origin=origin or "") if "ledger" in roles else None,
         witness=WitnessSettings(name=f"{party}.witness") if "witness" in roles else None,
-        conveyor=ConveyorSettings() if "conveyor" in roles else None,
+        conveyor=ConveyorSettings(timestamps=timestamps) if "conveyor" in roles else None,
         rebuilder=RebuilderSettings() if "rebuilder" in roles else None,
         auditor=AuditorSettings(proposes=proposes) if "auditor" in roles else None,
+        timestamp=TimestampSettings() if "timestamp" in roles else None,
     )
 
 

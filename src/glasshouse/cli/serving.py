@@ -1,4 +1,4 @@
-"""The HTTP side of a node: the ledger and the witness it serves, in one process."""
+"""The HTTP side of a node: the ledger, the witness and the time-stamp authority it serves, in one process."""
 
 import contextlib
 import logging
@@ -10,6 +10,7 @@ from glasshouse_verify.note import ED25519, VerifierKey, parse_vkey
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
+from glasshouse.cli.timestamping import timestamp_routes
 from glasshouse.ledger.admission import Admission, CharterAdmission, OpenAdmission
 from glasshouse.ledger.cosign import Witnessing, WitnessingRule
 from glasshouse.ledger.log import Log, create_log, open_log
@@ -20,6 +21,7 @@ from glasshouse.ledger.witness import Witness, witness_routes
 from glasshouse.ledger.writer import Sequencer, new_entry
 from glasshouse.parties.errors import SettingsError
 from glasshouse.parties.node import Node
+from glasshouse.parties.timestamp import TimestampAuthority
 from glasshouse.storage import files
 from glasshouse.storage.db import Database
 from glasshouse.storage.objects import DirectoryStore, ObjectStore
@@ -40,8 +42,12 @@ def run_server(node: Node) -> None:
             routes += _ledger(node, stack)
         if node.settings.witness is not None:
             routes += _witness(node, stack)
+        if node.settings.timestamp is not None:
+            routes += timestamp_routes(TimestampAuthority(node.keys))
         if not routes:
-            raise SettingsError("node.toml", "switches on nothing to serve", "Add a table [ledger] or [witness].")
+            raise SettingsError(
+                "node.toml", "switches on nothing to serve", "Add a table [ledger], [witness] or [timestamp]."
+            )
         _LOG.info("%s serves on %s", node.settings.party, node.url)
         uvicorn.run(Starlette(routes=routes), host=host, port=int(port), log_level="warning", lifespan="off", ws="none")
 

@@ -12,6 +12,7 @@ ConveyorError
 │   ├── OriginUnavailable   a mirror, package index or repository gave no usable answer
 │   ├── ToolUnavailable     a program or keyring this step needs is not installed
 │   └── SandboxUnavailable  bubblewrap cannot isolate a build here
+├── SigningFailed           the program that embeds signatures gave none
 └── BuildFailed             the build ran and gave no valid output: `reason`, `exit_code`, `log_tail`
 """
 
@@ -80,6 +81,10 @@ class ToolUnavailable(Unavailable):
 
 class SandboxUnavailable(Unavailable):
     """Bubblewrap cannot isolate a build on this machine. There is no unsandboxed fallback."""
+
+
+class SigningFailed(ConveyorError):
+    """The program that embeds signatures gave none; nothing was released."""
 
 
 class BuildFailed(ConveyorError):

@@ -3,21 +3,23 @@
     tree/ tree.json     the source as fetched, with recipe and lock        (fetch)
     secret pack.age     the release secret and the encrypted source pack   (seal)
     out/ build.json     what the sandboxed build left, and its digests     (build)
+    signed/ signed.json what is shipped with a signature inside            (embed, by a process that holds the key)
     provenance.dsse sbom.json source.dsse release.dsse                     (sign, by processes that hold the keys)
 
 Each step leaves a durable file and is not done again, so a release resumes after a crash with the same secret, the same
 statements and, since identical entries have one index, the same place in the ledger.
 """
 
+import fnmatch
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from glasshouse_verify.charter import Charter
+from glasshouse_verify.charter import Charter, ProductRule
 from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version
 from glasshouse_verify.codec import Path as TreePath
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
@@ -25,7 +27,8 @@ from glasshouse_verify.row import ManifestRoot
 from glasshouse_verify.statement import Pack, Release, ReleasedFile, Source, Tree, Use, make_statement, parse_statement
 
 from glasshouse.conveyor.build import NOT_VARIED, BuildResult, Output, build
-from glasshouse.conveyor.errors import InvalidInput
+from glasshouse.conveyor.detached import write_detached
+from glasshouse.conveyor.errors import InvalidInput, InvalidRecipe
 from glasshouse.conveyor.lock import Lock, parse_lock
 from glasshouse.conveyor.manifest import new_secret, source_root
 from glasshouse.conveyor.origin import Origins, fetch
@@ -34,6 +37,7 @@ from glasshouse.conveyor.provenance import provenance
 from glasshouse.conveyor.recipe import Recipe, parse_recipe
 from glasshouse.conveyor.rootfs import make_root
 from glasshouse.conveyor.sbom import bill_of_materials
+from glasshouse.conveyor.signing import CodeSigner, check_pinned, embed_signature
 from glasshouse.conveyor.source import fetch_source
 from glasshouse.conveyor.store import Progress, Store
 from glasshouse.conveyor.tree import RECIPE_PATH, scan_tree
@@ -53,6 +57,7 @@ class Press:
     roots: Path
     conveyor: Signer
     releaser: Signer
+    code_signer: CodeSigner | None = None
     progress: Progress | None = None
 
 
@@ -92,6 +97,7 @@ class ReleaseRun:
                 f"the charter has no {self.product} for {self.recipe.platform} on channel {order.channel}",
                 "Amend the charter or the recipe.",
             )
+        self._code_signer = self._find_code_signer(rule)
         self._recipients = {
             party: charter.parties[party].recipient or ""
             for party in rule.gate.rebuilders
@@ -105,6 +111,17 @@ class ReleaseRun:
         self.say("sealing the source pack")
         self.seal()
         return self.sign_source(now)
+
+    def _find_code_signer(self, rule: ProductRule) -> CodeSigner | None:
+        """Who embeds signatures, where the recipe asks for them: found out before anything is built."""
+        if not self.recipe.sign.authenticode:
+            return None
+        if self.press.code_signer is None:
+            raise InvalidInput(
+                "sign.authenticode", "this conveyor has no code-signing key", "see: glasshouse certificate create"
+            )
+        check_pinned(self.press.code_signer, rule.gate.authenticode)
+        return self.press.code_signer
 
     def fetch(self) -> None:
         """Get the tree; `tree.json` marks it complete."""
@@ -139,6 +156,29 @@ class ReleaseRun:
         record = {"outputs": outputs, "variations": dict(result.variations), **times}
         self._once("build.json", lambda: _dump(record))
 
+    def embed(self, now: int) -> None:
+        """Sign what is shipped with a signature inside; `now` is the time that the signature says."""
+        if (self.directory / "signed.json").exists():
+            return
+        place = self.directory / "signed"
+        shutil.rmtree(place, ignore_errors=True)
+        files.make_directory(place)
+        digests: dict[str, str] = {}
+        if self._code_signer is not None:
+            for output in self._asked("authenticode", self.recipe.sign.authenticode):
+                self.say(f"signing {output.name}")
+                embed_signature(output, place / output.name, self._code_signer, now)
+                digests[output.name] = _digest(place / output.name)
+        self._once("signed.json", lambda: _dump(digests))
+
+    def _asked(self, field: str, patterns: Sequence[str]) -> list[Path]:
+        """The outputs that the recipe asks to be signed; each pattern must match one."""
+        names = {path.name: path for path in self.outputs}
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                raise InvalidRecipe(f"sign.{field}", f"the build left no file {pattern!r}")
+        return [path for name, path in names.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+
     def sign_source(self, now: int) -> Publication:
         """Sign the source statement; its blobs are the pack, the lock and the signed package indexes."""
         envelope = self._signed(
@@ -153,6 +193,7 @@ class ReleaseRun:
         """Sign provenance and release; the blobs are both documents' and the shipped files themselves."""
         source_envelope = parse_envelope((self.directory / "source.dsse").read_bytes())
         source: Source = parse_statement(source_envelope.payload).predicate
+        self.embed(now)
         result = self._result()
         attested = self._signed(
             "provenance.dsse", lambda: provenance(source, result, self.press.vendor), self.press.conveyor
@@ -170,7 +211,8 @@ class ReleaseRun:
             time=now,
         )
         envelope = self._signed("release.dsse", lambda: make_statement(Use.RELEASE, release), self.press.releaser)
-        blobs: dict[str, Path | bytes] = {output.sha256: output.path for output in result.outputs}
+        released: Release = parse_statement(envelope.payload).predicate
+        blobs: dict[str, Path | bytes] = {file.sha256: self._place(file.name) for file in released.files}
         blobs |= {_sha256(format_envelope(attested)): format_envelope(attested), _sha256(sbom): sbom}
         return Publication(envelope=envelope, blobs=blobs)
 
@@ -178,6 +220,19 @@ class ReleaseRun:
     def outputs(self) -> list[Path]:
         """The built files."""
         return [output.path for output in self._result().outputs]
+
+    @property
+    def shipped(self) -> list[Path]:
+        """The files as they are shipped: built, or built and signed."""
+        return [self._place(path.name) for path in self.outputs]
+
+    def detach(self) -> list[Path]:
+        """Write the signature files that the recipe asks for beside what is shipped; the release must be signed."""
+        asked = [self._place(path.name) for path in self._asked("detached", self.recipe.sign.detached)]
+        return write_detached(parse_envelope((self.directory / "release.dsse").read_bytes()), asked)
+
+    def _place(self, name: str) -> Path:
+        return self.directory / ("signed" if name in self._json("signed.json") else "out") / name
 
     def _source(self, now: int) -> Source:
         fetched, pack = self._json("tree.json"), self._json("pack.json")
@@ -216,9 +271,14 @@ class ReleaseRun:
         )
 
     def _files(self, result: BuildResult) -> Iterator[ReleasedFile]:
+        signed = self._json("signed.json")
         for output in result.outputs:
+            built = Digest(output.sha256)
             yield ReleasedFile(
-                platform=Identifier(self.recipe.platform), name=FileName(output.name), sha256=Digest(output.sha256)
+                platform=Identifier(self.recipe.platform),
+                name=FileName(output.name),
+                sha256=Digest(signed.get(output.name, built)),
+                unsigned=built if output.name in signed else None,
             )
 
     def _signed(self, name: str, payload: Callable[[], bytes], signer: Signer) -> Envelope:

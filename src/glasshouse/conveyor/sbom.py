@@ -19,8 +19,9 @@ from glasshouse_verify.statement import URI_BASE, Source
 from packageurl import PackageURL
 
 from glasshouse.conveyor.build import BuildResult, Output
+from glasshouse.conveyor.debian import DEFAULT_MIRRORS
 from glasshouse.conveyor.lock import Lock
-from glasshouse.conveyor.recipe import GitSource, IndexSource, Recipe
+from glasshouse.conveyor.recipe import DebianSource, GitSource, IndexSource, Recipe
 
 
 def bill_of_materials(source: Source, recipe: Recipe, lock: Lock, result: BuildResult) -> bytes:
@@ -57,6 +58,9 @@ def _origin(recipe: Recipe) -> list[ExternalReference]:
     match recipe.source:
         case IndexSource(name=name, version=version, sha256=digest):
             url, hashes = str(PackageURL("pypi", None, name, version)), _sha256(digest)
+            return [ExternalReference(type=ExternalReferenceType.SOURCE_DISTRIBUTION, url=XsUri(url), hashes=hashes)]
+        case DebianSource(path=path, sha256=digest):
+            url, hashes = f"{DEFAULT_MIRRORS['debian']}/{path}", _sha256(digest)
             return [ExternalReference(type=ExternalReferenceType.SOURCE_DISTRIBUTION, url=XsUri(url), hashes=hashes)]
         case GitSource(location=location) if "://" in location:
             return [ExternalReference(type=ExternalReferenceType.VCS, url=XsUri(location))]

@@ -28,7 +28,9 @@ from glasshouse_verify.statement import (
 from glasshouse.conveyor.build import Output
 from glasshouse.ledger.errors import NotThere
 from glasshouse.ledger.history import History, Record
+from glasshouse.supervision.authenticode import check_modulo_signature
 from glasshouse.supervision.diffoscope import make_report
+from glasshouse.supervision.errors import SignatureRefused
 from glasshouse.supervision.explain import explain
 from glasshouse.supervision.workshop import (
     NOT_VARIED,
@@ -42,6 +44,7 @@ from glasshouse.supervision.workshop import (
 )
 
 MAX_EXPLANATION = 3_500
+UPLOAD_SECONDS = 120
 _WORST = list(Verdict)
 
 
@@ -154,18 +157,45 @@ class _Judge:
 
     def _compare(self, file: ReleasedFile, rebuilt: Output | None, place: Path, notes: list[str]) -> RebuiltFile:
         digest = None if rebuilt is None else Digest(rebuilt.sha256)
-        same = digest == file.sha256
-        if rebuilt is None:
-            notes.append(f"{file.name}: the build left no file of this name")
-        elif not same:
-            notes.append(f"{file.name}: {self._explain(file, rebuilt.path, place)}")
+        verdict, words = self._verdict(file, rebuilt, place)
+        if words:
+            notes.append(f"{file.name}: {words}")
         return RebuiltFile(
             platform=file.platform,
             name=file.name,
             shipped=file.sha256,
-            verdict=Verdict.IDENTICAL if same else Verdict.DIFFERS,
+            verdict=verdict,
             rebuilt=digest,
         )
+
+    def _verdict(self, file: ReleasedFile, rebuilt: Output | None, place: Path) -> tuple[Verdict, str]:
+        """The verdict on one file, and what there is to say about it."""
+        if rebuilt is None:
+            return Verdict.DIFFERS, "the build left no file of this name"
+        if rebuilt.sha256 == file.sha256:
+            return Verdict.IDENTICAL, ""
+        if rebuilt.sha256 == file.unsigned:
+            return self._verdict_on_signed(file, rebuilt.path)
+        return Verdict.DIFFERS, self._explain(file, rebuilt.path, place)
+
+    def _verdict_on_signed(self, file: ReleasedFile, rebuilt: Path) -> tuple[Verdict, str]:
+        """The verdict on a file of which the vendor says that it embedded a signature in just these rebuilt bytes."""
+        pins = self.history.chain.at(self.record.index).charter.products[self.release.product].gate.authenticode
+        if pins is None:
+            return Verdict.DIFFERS, "the charter pins no certificate for signatures inside of files"
+        try:
+            shipped = fetch_blob(self.get_blob, file.sha256)
+        except NotThere as error:
+            # The vendor stores files right after it has logged them.
+            if 0 <= self.now - self.release.time < UPLOAD_SECONDS:
+                raise
+            raise Unbuilt(
+                Verdict.PACK_NOT_RECEIVED, f"{file.name} as shipped cannot be had to check its signature: {error}"
+            ) from error
+        try:
+            return Verdict.IDENTICAL_MODULO_SIGNATURE, str(check_modulo_signature(shipped, rebuilt.read_bytes(), pins))
+        except SignatureRefused as refused:
+            return Verdict.DIFFERS, str(refused)
 
     def _explain(self, file: ReleasedFile, rebuilt: Path, place: Path) -> str:
         shipped = place / file.name
