@@ -3,10 +3,10 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from glasshouse_verify.charter import Chain, verified_keyids
+from glasshouse_verify.charter import Chain, apply_patch, verified_keyids
 from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import format_envelope, parse_envelope, statement_id
 from glasshouse_verify.errors import QuorumError
@@ -24,7 +24,7 @@ from glasshouse.cli.wiring import (
     read_pin,
 )
 from glasshouse.parties.card import CARD_FILE, parse_card
-from glasshouse.parties.drafting import draft_amendment, draft_first, parse_terms, party_of
+from glasshouse.parties.drafting import draft_amendment, draft_first, draft_join, draft_stop, parse_terms
 from glasshouse.parties.errors import SettingsError
 from glasshouse.parties.node import open_node
 from glasshouse.parties.signer import add_signature, sign_statement
@@ -94,17 +94,21 @@ def amend(
     as_json: JsonOption = False,
 ) -> None:
     """Propose the next version to the ledger: the newest charter with a merge patch, under this member's vote."""
-    try:
-        change = json.loads(patch.read_text())
-    except ValueError as error:
-        raise SettingsError(str(patch), f"is not JSON: {error}", "Mend the line named.") from error
+    change = _read_patch(patch)
     with open_session(node) as session:
         newest = session.follow().chain.newest
         payload = draft_amendment(newest, change, session.node.settings.party, int(time.time()))
-        index = session.post(sign_statement(payload, session.node.signer(NAME)))
+        index = session.post(sign_statement(payload, session.signer(NAME)))
     identity, version = statement_id(payload), newest.charter.version + 1
     document = {"schema": "glasshouse.charter-amend/v1", "id": identity, "version": version, "entry": index}
     emit(document, f"Proposed charter {version} at entry {index}: {identity}", as_json=as_json)
+
+
+def _read_patch(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise SettingsError(str(path), f"is not JSON: {error}", "Mend the line named.") from error
 
 
 @app.command()
@@ -112,16 +116,38 @@ def join(
     cards: Annotated[
         list[Path], typer.Argument(help="card.json of each party that joins or has new keys", exists=True)
     ],
+    vouchers: Annotated[
+        bool, typer.Option("--vouchers", help="also take over the log key and the witness that the cards name")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", help="the merge patch to write")] = Path("patch.json"),
     as_json: JsonOption = False,
 ) -> None:
     """Write the merge patch that adds parties, or new keys of known ones, to the charter; then: charter amend."""
     joining = [parse_card(path.read_bytes()) for path in cards]
-    sites = {c.site.id: {"name": c.site.name, "jurisdiction": c.site.jurisdiction} for c in joining}
-    change = {"parties": {c.party: party_of(c) for c in joining}, "sites": sites}
-    files.write(out, json.dumps(change, indent=2).encode())
+    files.write(out, json.dumps(draft_join(joining, vouchers=vouchers), indent=2).encode())
     document = {"schema": "glasshouse.charter-join/v1", "out": str(out), "parties": [c.party for c in joining]}
     emit(document, f"Wrote {out}; propose it with: glasshouse charter amend {out}", as_json=as_json)
+
+
+@app.command()
+def stop(
+    keyid: Annotated[str, typer.Argument(help="the id of the key, or enough of its beginning")],
+    at: Annotated[
+        int | None, typer.Option("--at", help="the first entry that it does not count for; default: the next", min=0)
+    ] = None,
+    node: NodeOption = Path(),
+    patch: Annotated[Path, typer.Option("--patch", help="the merge patch to write, or to add to")] = Path("patch.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write into a merge patch that a key no longer counts; what it signed before stays valid. Then: charter amend."""
+    with open_session(node) as session:
+        history = session.follow()
+        index = history.size if at is None else at
+        change = draft_stop(history.chain.newest.charter, keyid, index)
+    files.write(patch, json.dumps(apply_patch(_read_patch(patch) if patch.exists() else {}, change), indent=2).encode())
+    document = {"schema": "glasshouse.charter-stop/v1", "out": str(patch), "stops": index}
+    text = f"Wrote {patch}: from entry {index} on the key counts no more; propose it with: glasshouse charter amend"
+    emit(document, f"{text} {patch}", as_json=as_json)
 
 
 @app.command()
@@ -138,7 +164,7 @@ def vote(
             raise SettingsError(
                 "id", f"no charter {identity[:16]}… is open for votes", "See: glasshouse charter history."
             )
-        index = session.post(add_signature(envelope, session.node.signer(NAME)))
+        index = session.post(add_signature(envelope, session.signer(NAME)))
     document = {"schema": "glasshouse.charter-vote/v1", "id": identity, "entry": index}
     emit(document, f"Voted at entry {index}. Where it stands: glasshouse charter history", as_json=as_json)
 

@@ -3,19 +3,25 @@
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from glasshouse_verify.dsse import Envelope, format_envelope
 from glasshouse_verify.errors import QuorumError, SignatureError
+from glasshouse_verify.note import parse_note
 
 from glasshouse.ledger.client import LedgerClient
+from glasshouse.ledger.errors import NotThere
 from glasshouse.ledger.history import History
 from glasshouse.ledger.view import View
-from glasshouse.parties.node import Node, open_node
+from glasshouse.parties.errors import KeyUnavailable
+from glasshouse.parties.node import KEY_USES, Node, is_entitled, open_node
+from glasshouse.parties.signer import AgentSigner, Signer
+
+_S = TypeVar("_S", bound=Signer)
 
 NodeOption = Annotated[Path, typer.Option("--node", help="the node's directory", exists=True, file_okay=False)]
 LedgerOption = Annotated[str, typer.Option("--ledger", help="the ledger's URL")]
@@ -41,6 +47,7 @@ class Session:
     client: LedgerClient
     view: View
     history: History
+    _opened: dict[str, Signer] = field(default_factory=dict)
     newest: int = -1
 
     @property
@@ -53,6 +60,29 @@ class Session:
         follow(self.client, self.view, self.history)
         return self.history
 
+    def signer(self, purpose: str) -> Signer:
+        """This party's key of a purpose in this process: the newest that the charter counts, as far as it is followed.
+
+        Raises KeyUnavailable where none counts.
+        """
+        return self._counting(purpose, lambda node, name: self._opened.setdefault(name, node.signer(name)))
+
+    def agent(self, purpose: str) -> AgentSigner:
+        """The same in a process of its own; close it."""
+        return self._counting(purpose, lambda node, name: node.agent(name))
+
+    def _counting(self, purpose: str, open_key: Callable[[Node, str], _S]) -> _S:
+        node, charter = open_node(self.node.directory), self.history.chain.newest.charter
+        names = node.key_names(purpose)
+        for name in reversed(names):
+            signer = open_key(node, name)
+            if is_entitled(charter, signer.keyid, KEY_USES[purpose], self.history.size):
+                return signer
+            if isinstance(signer, AgentSigner):
+                signer.close()
+        held = f"of its keys {', '.join(names)} none counts" if names else "it has no such key"
+        raise KeyUnavailable(f"{node.directory} cannot sign as {purpose} by charter {charter.version}: {held}")
+
     def post(self, envelope: Envelope, blobs: Mapping[str, Path | bytes] | None = None) -> int:
         """Log an envelope, then store the blobs that it names; returns its index once both are durable."""
         index = post(self.client, envelope, blobs or {})
@@ -63,17 +93,35 @@ class Session:
 def follow(client: LedgerClient, view: View, history: History) -> None:
     """Take what the ledger shows into a view and feed it to a history.
 
-    The witness policy follows the charter: where an amendment has changed it since the view was last brought up to
-    date, the handover checkpoint under the older policy leads to that amendment first.
+    The witness policy follows the charter: where amendments have changed it since the view was last brought up to
+    date, the handover checkpoint under each older policy leads to the next amendment first.
     """
     _feed(view, history)
+    while True:
+        version = history.chain.newest.charter.version
+        try:
+            view.update(client)
+        except (QuorumError, SignatureError):
+            if _is_handed_over(client, view):
+                return
+            view.update(_Handover(client, client.handover(version + 1)))
+            _feed(view, history)
+            if history.chain.newest.charter.version == version:
+                raise
+        else:
+            _feed(view, history)
+            return
+
+
+def _is_handed_over(client: LedgerClient, view: View) -> bool:
+    """Whether the ledger still shows the handover checkpoint that the view has taken under the older policy.
+
+    Then there is nothing to take until the ledger has the signatures that the amendment asks for.
+    """
     try:
-        view.update(client)
-    except (QuorumError, SignatureError):
-        view.update(_Handover(client, client.handover(history.chain.newest.charter.version + 1)))
-        _feed(view, history)
-        view.update(client)
-    _feed(view, history)
+        return parse_note(client.checkpoint()).text == parse_note(view.checkpoint()).text
+    except NotThere:
+        return False
 
 
 def _feed(view: View, history: History) -> None:

@@ -1,4 +1,6 @@
-"""A party's card: what it tells the others about itself before there is a charter. Public; made by `glasshouse init`.
+"""A party's card: what it tells the others about itself before there is a charter, and about new keys later. Public.
+
+`glasshouse init` makes it, `glasshouse key new` adds to it:
 
 {"keys":[{"public":"…","uses":["rebuild"]}],"name":"Lab","party":"lab","recipient":"age1…","roles":["rebuilder"],
  "schema":"glasshouse.card/v1","site":{"id":"bern","jurisdiction":"CH","name":"Bern"},
@@ -6,7 +8,7 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from glasshouse_verify.charter import Role
 from glasshouse_verify.codec import Country, Identifier, PublicKey, Text, decode, encode
@@ -15,8 +17,10 @@ from glasshouse_verify.errors import FormatError
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, VerifierKey, format_vkey
 from glasshouse_verify.statement import Use
 
+from glasshouse.parties.errors import SettingsError
+from glasshouse.parties.hardware import generate_in_token
 from glasshouse.parties.keys import AGE_FILE, generate_identity, generate_key
-from glasshouse.parties.node import KEY_USES, ROLE_KEYS, SETTINGS_FILE, Node, NodeSettings
+from glasshouse.parties.node import KEY_USES, ROLE_KEYS, SETTINGS_FILE, KeySettings, Node, NodeSettings
 from glasshouse.storage import files
 
 CARD_FILE = "card.json"
@@ -86,29 +90,70 @@ def parse_card(data: bytes) -> Card:
     return card
 
 
-def create_node(node: Node) -> Card:
-    """Lay out a new node: node.toml, its keys, its card. Raises ObjectConflict where something is there already."""
+def create_node(node: Node, *, with_keys: bool = True) -> Card:
+    """Lay out a new node: node.toml, its card, its keys unless `create_key` makes them later, in tokens for example.
+
+    Raises ObjectConflict where something is there already.
+    """
     settings = node.settings
     files.make_directory(node.directory / "keys", mode=0o700)
     files.make_directory(node.data, mode=0o700)
     files.create(node.directory / SETTINGS_FILE, format_settings(settings).encode())
-    public = {name: generate_key(node.key_path(name)) for role in settings.roles for name in ROLE_KEYS[role]}
     recipient = generate_identity(node.directory / "keys" / AGE_FILE) if settings.rebuilder else None
-    card = _card(node, public, recipient)
+    card = _blank_card(node, recipient)
+    for purpose in purposes_of(node) if with_keys else ():
+        card = _with_key(card, node, purpose, generate_key(node.key_path(purpose)))
     files.create(node.directory / CARD_FILE, format_json(encode(card)) + b"\n")
     return card
 
 
-def _card(node: Node, public: dict[str, bytes], recipient: str | None) -> Card:
+def purposes_of(node: Node) -> tuple[str, ...]:
+    """What the roles of a node need keys for."""
+    return tuple(purpose for role in node.settings.roles for purpose in ROLE_KEYS[role])
+
+
+def create_key(node: Node, purpose: str, held: KeySettings | None) -> tuple[str, bytes]:
+    """Make the next key of a purpose, in a file or in a token, and add it to node.toml and the card.
+
+    Returns its name and raw public key. Raises SettingsError, KeyUnavailable; a key is never overwritten.
+    """
+    if purpose not in purposes_of(node):
+        known = ", ".join(purposes_of(node)) or "none"
+        raise SettingsError("key", f"no role of this node has a key called {purpose}", f"Its roles ask for: {known}.")
+    card = parse_card((node.directory / CARD_FILE).read_bytes())
+    name = node.next_key_name(purpose)
+    if held is None:
+        public = generate_key(node.key_path(name))
+    else:
+        public = generate_in_token(node.token_place(held))
+        table = "\n".join(_toml(held.model_dump(exclude_none=True), f"keys.{name}"))
+        settings = (node.directory / SETTINGS_FILE).read_text(encoding="utf-8")
+        files.write(node.directory / SETTINGS_FILE, f"{settings.rstrip()}\n{table}\n".encode())
+    files.write(node.directory / CARD_FILE, format_json(encode(_with_key(card, node, purpose, public))) + b"\n")
+    return name, public
+
+
+def key_text(node: Node, purpose: str, public: bytes) -> str | None:
+    """The key as a charter's ledger table writes it, where it signs checkpoints (a vkey); None otherwise."""
     settings = node.settings
-    ledger, witness = None, None
-    if settings.ledger is not None:
-        key = VerifierKey(name=settings.ledger.origin, algorithm=ED25519, public=public["log"])
-        ledger = CardLedger(origin=settings.ledger.origin, key=format_vkey(key), url=node.url)
-    if settings.witness is not None:
-        key = VerifierKey(name=settings.witness.name, algorithm=COSIGNATURE_V1, public=public["witness"])
-        name = Identifier(settings.party)
-        witness = CardWitness(name=name, key=format_vkey(key), url=node.url)
+    if purpose == "log" and settings.ledger is not None:
+        return format_vkey(VerifierKey(name=settings.ledger.origin, algorithm=ED25519, public=public))
+    if purpose == "witness" and settings.witness is not None:
+        return format_vkey(VerifierKey(name=settings.witness.name, algorithm=COSIGNATURE_V1, public=public))
+    return None
+
+
+def _with_key(card: Card, node: Node, purpose: str, public: bytes) -> Card:
+    text = key_text(node, purpose, public)
+    if text is not None and node.settings.ledger is not None and purpose == "log":
+        return replace(card, ledger=CardLedger(origin=node.settings.ledger.origin, key=text, url=node.url))
+    if text is not None:
+        return replace(card, witness=CardWitness(name=Identifier(node.settings.party), key=text, url=node.url))
+    return replace(card, keys=(*card.keys, CardKey(public=PublicKey(public), uses=KEY_USES[purpose])))
+
+
+def _blank_card(node: Node, recipient: str | None) -> Card:
+    settings = node.settings
     return Card(
         schema=SCHEMA,
         party=Identifier(settings.party),
@@ -119,13 +164,9 @@ def _card(node: Node, public: dict[str, bytes], recipient: str | None) -> Card:
             name=Text(settings.site.name),
             jurisdiction=Country(settings.site.jurisdiction),
         ),
-        keys=tuple(
-            CardKey(public=PublicKey(raw), uses=KEY_USES[name]) for name, raw in public.items() if KEY_USES[name]
-        ),
+        keys=(),
         recipient=recipient,
         acts_for=None if settings.acts_for is None else Identifier(settings.acts_for),
-        ledger=ledger,
-        witness=witness,
     )
 
 

@@ -111,6 +111,42 @@ def party_of(card: Card) -> dict[str, Any]:
     return party
 
 
+def draft_join(cards: Iterable[Card], *, vouchers: bool = False) -> dict[str, Any]:
+    """The merge patch that adds the parties of cards, or new keys of known ones.
+
+    With `vouchers` also the log's key and the witnesses that the cards name: who vouches for the ledger changes.
+    """
+    cards = list(cards)
+    patch: dict[str, Any] = {
+        "parties": {card.party: party_of(card) for card in cards},
+        "sites": {card.site.id: {"name": card.site.name, "jurisdiction": card.site.jurisdiction} for card in cards},
+    }
+    if not vouchers:
+        return patch
+    witnesses = {
+        card.witness.name: {"party": card.party, "key": card.witness.key, "url": card.witness.url}
+        for card in cards
+        if card.witness is not None
+    }
+    ledger: dict[str, Any] = {"witnesses": witnesses} if witnesses else {}
+    for card in cards:
+        if card.ledger is not None:
+            ledger |= {"key": card.ledger.key, "url": card.ledger.url}
+    return patch | ({"ledger": ledger} if ledger else {})
+
+
+def draft_stop(newest: Charter, kid: str, index: int) -> dict[str, Any]:
+    """The merge patch from which on a key no longer counts: at `index` and after. Raises SettingsError.
+
+    `kid` is a key id of the charter, or enough of its beginning.
+    """
+    found = [known for known in newest.owners if known.startswith(kid)] if kid else []
+    if len(found) != 1:
+        reason = f"the charter has {len(found)} keys whose id begins with {kid!r}"
+        raise SettingsError("keyid", reason, "See: glasshouse key list, glasshouse charter show.")
+    return {"parties": {newest.owners[found[0]]: {"keys": {found[0]: {"stops": index}}}}}
+
+
 def draft_amendment(newest: Link, patch: dict[str, Any], proposer: str, now: int) -> bytes:
     """The payload of the next version: `newest` with a merge patch applied. Raises FormatError or CharterError."""
     document = apply_patch(encode(newest.charter), patch)

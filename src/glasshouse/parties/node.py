@@ -22,11 +22,12 @@ Nothing outside this module reads node.toml.
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
 
+from glasshouse_verify.charter import Charter
 from glasshouse_verify.statement import Use
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -231,8 +232,10 @@ class Node:
     def key_place(self, name: str) -> Path | TokenKey:
         """Where a key is: its file, or its place in a token."""
         held = self.settings.keys.get(name)
-        if held is None:
-            return self.key_path(name)
+        return self.key_path(name) if held is None else self.token_place(held)
+
+    def token_place(self, held: KeySettings) -> TokenKey:
+        """The place in a token that a table of node.toml, present or future, describes."""
         pin_file = None if held.pin_file is None else str((self.directory / held.pin_file).absolute())
         return TokenKey(**held.model_dump(exclude={"pin_file"}), pin_file=pin_file)
 
@@ -290,6 +293,12 @@ def purpose_of(name: str) -> str | None:
     """What a key is for, by its name: "release" for release and release-2; None where no key has such a name."""
     match = re.fullmatch(_KEY_NAME, name)
     return match[1] if match else None
+
+
+def is_entitled(charter: Charter, kid: str, uses: Iterable[Use], index: int) -> bool:
+    """Whether the charter counts a key at an entry for any of the uses."""
+    key = charter.key(kid)
+    return key is not None and (key.stops is None or key.stops > index) and bool(set(uses) & set(key.uses))
 
 
 def _generation(name: str) -> int:
