@@ -26,6 +26,7 @@ from glasshouse.conveyor.source import fetch_source
 from glasshouse.conveyor.store import Store, http_client
 from glasshouse.parties.certificates import CERTIFICATE_SUFFIX, Purpose
 from glasshouse.parties.node import Node
+from glasshouse.parties.signer import AgentSigner
 from glasshouse.storage import files
 
 app = typer.Typer(no_args_is_help=True, help="Lock an environment, build in the sandbox, release.")
@@ -99,7 +100,7 @@ def release(
 ) -> None:
     """Fetch the source, seal its pack, build, sign in processes of their own, log and publish. Resumes where it was."""
     console = Console(stderr=True)
-    with open_session(node) as session, open_press(session.node) as press:
+    with open_session(node) as session, open_press(session.node, session.agent) as press:
         session.follow()
         order = Order(
             recipe=recipe,
@@ -145,12 +146,13 @@ def _await_commits(session: Session, run: ReleaseRun, source: str) -> None:
 
 
 @contextlib.contextmanager
-def open_press(node: Node) -> Iterator[Press]:
-    """The conveyor of a node: its caches, and its keys in processes of their own."""
+def open_press(node: Node, agent: Callable[[str], AgentSigner] | None = None) -> Iterator[Press]:
+    """The conveyor of a node: its caches, and its keys in processes of their own, which `agent` starts."""
+    agent = agent or node.agent
     with (
         http_client() as client,
-        node.agent("conveyor") as conveyor,
-        node.agent("release") as releaser,
+        agent("conveyor") as conveyor,
+        agent("release") as releaser,
         progress() as report,
     ):
         yield Press(

@@ -80,7 +80,7 @@ def _log(
             lifts=None if lifts is None else Digest(lifts),
             successor=None if successor is None else Digest(_release(session, successor)),
         )
-        signer = session.node.signer("audit" if settings.auditor else "release")
+        signer = session.signer("audit" if settings.auditor else "release")
         payload = make_statement(Use.HOLD, hold)
         index = session.post(sign_statement(payload, signer))
     document = {"schema": "glasshouse.hold/v1", "action": action.value, "id": statement_id(payload), "entry": index}

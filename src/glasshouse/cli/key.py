@@ -94,7 +94,7 @@ def new(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the next key of a purpose, add it to the card, print its public half; it counts once the charter names it."""
+    """Make the next key of a purpose and add it to the card; it counts once the charter names it."""
     opened, held = open_node(node), None
     if module is not None:
         held = _held(module, token, label or opened.next_key_name(purpose), pin_file, pin_variable)

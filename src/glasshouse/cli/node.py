@@ -12,7 +12,7 @@ import typer
 
 from glasshouse.cli.wiring import JsonOption, NodeOption, Session, emit, open_session
 from glasshouse.parties.card import create_node
-from glasshouse.parties.errors import SettingsError
+from glasshouse.parties.errors import PinRefused, SettingsError
 from glasshouse.parties.node import (
     AuditorSettings,
     ConveyorSettings,
@@ -129,30 +129,45 @@ def work(
         jobs.append(("auditor", settings.auditor.poll_seconds, auditing))
     if not jobs:
         raise SettingsError("node.toml", "switches on no worker", "Add a table [rebuilder] or [auditor].")
-    stop = threading.Event()
+    stop, locked_out = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     threads = [
-        threading.Thread(target=_loop, args=(node, name, seconds, job, stop, once), name=name)
+        threading.Thread(target=_loop, args=(node, name, seconds, job, stop, once, locked_out), name=name)
         for name, seconds, job in jobs
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if locked_out.is_set():
+        raise typer.Exit(1)
 
 
-def _loop(directory: Path, name: str, seconds: float, make: Worker, stop: threading.Event, once: bool) -> None:
-    """Call a job until it is stopped; what fails is said and tried again with growing pauses."""
+def _loop(
+    directory: Path,
+    name: str,
+    seconds: float,
+    make: Worker,
+    stop: threading.Event,
+    once: bool,
+    locked_out: threading.Event,
+) -> None:
+    """Call a job until it is stopped; what fails is said and tried again with growing pauses, a PIN never."""
     from glasshouse.cli.app import EXPECTED
 
     pause = seconds
     with open_session(directory, name) as session:
-        job = make(session)
+        job: Callable[[], bool] | None = None
         while not stop.is_set():
             try:
+                job = job or make(session)
                 busy = job()
                 pause = seconds
+            except PinRefused as error:
+                _LOG.critical("%s: %s", name, error)
+                locked_out.set()
+                return
             except EXPECTED as error:
                 _LOG.warning("%s: %s: %s", name, type(error).__name__, error)
                 busy, pause = False, min(pause * 2, 60.0)

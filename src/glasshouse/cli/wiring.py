@@ -61,7 +61,7 @@ class Session:
         return self.history
 
     def signer(self, purpose: str) -> Signer:
-        """This party's key of a purpose in this process: the newest that the charter counts, as far as it is followed.
+        """This party's key of a purpose, in this process: the newest that the charter in force counts.
 
         Raises KeyUnavailable where none counts.
         """
@@ -72,7 +72,7 @@ class Session:
         return self._counting(purpose, lambda node, name: node.agent(name))
 
     def _counting(self, purpose: str, open_key: Callable[[Node, str], _S]) -> _S:
-        node, charter = open_node(self.node.directory), self.history.chain.newest.charter
+        node, charter = open_node(self.node.directory), self.follow().chain.newest.charter
         names = node.key_names(purpose)
         for name in reversed(names):
             signer = open_key(node, name)

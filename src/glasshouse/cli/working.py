@@ -14,7 +14,7 @@ from glasshouse.conveyor.origin import default_origins
 from glasshouse.conveyor.store import Store, http_client
 from glasshouse.ledger.history import History, Record
 from glasshouse.parties.node import Node
-from glasshouse.parties.signer import sign_statement
+from glasshouse.parties.signer import AgentSigner, sign_statement
 from glasshouse.supervision.auditor import Auditor
 from glasshouse.supervision.rebuilder import awaiting, commit_to, rebuild_release, uncommitted
 from glasshouse.supervision.workshop import Unbuilt, Workshop, forget
@@ -48,7 +48,7 @@ def rebuilding(session: Session) -> Job:
         name = f"{record.predicate.product} {record.predicate.version}"
         _LOG.info("building %s, not released yet", name)
         try:
-            with open_workshop(session.node) as workshop:
+            with open_workshop(session.node, session.agent) as workshop:
                 says = commit_to(record, workshop, session.client.blob, int(time.time()))
                 session.post(sign_statement(make_statement(Use.COMMIT, says), workshop.signer))
         except Unbuilt as fault:
@@ -59,7 +59,7 @@ def rebuilding(session: Session) -> Job:
     def judge(history: History, record: Record) -> None:
         name = f"{record.predicate.product} {record.predicate.version}"
         _LOG.info("rebuilding %s", name)
-        with open_workshop(session.node) as workshop:
+        with open_workshop(session.node, session.agent) as workshop:
             outcome = rebuild_release(history, record, workshop, session.client.blob, int(time.time()))
             payload = make_statement(Use.REBUILD, outcome.rebuild)
             session.post(sign_statement(payload, workshop.signer), outcome.blobs)
@@ -70,9 +70,10 @@ def rebuilding(session: Session) -> Job:
 
 
 @contextmanager
-def open_workshop(node: Node) -> Iterator[Workshop]:
-    """The rebuilder's workshop of a node."""
-    with http_client() as client, node.agent(REBUILD_KEY) as signer:
+def open_workshop(node: Node, agent: Callable[[str], AgentSigner] | None = None) -> Iterator[Workshop]:
+    """The rebuilder's workshop of a node; `agent` starts the process with its key, by default with the newest."""
+    agent = agent or (lambda purpose: node.agent(node.newest_key_name(purpose)))
+    with http_client() as client, agent(REBUILD_KEY) as signer:
         origins = default_origins(client)
         if node.settings.mirrors.debian is not None:
             origins = replace(origins, mirrors={**origins.mirrors, "debian": node.settings.mirrors.debian})
@@ -92,7 +93,7 @@ def auditing(session: Session) -> Job:
     node = session.node
     auditor = Auditor(
         node.settings.party,
-        node.signer(AUDIT_KEY),
+        node.signer(node.newest_key_name(AUDIT_KEY)),
         session.view,
         session.history,
         proposes=node.settings.auditor is not None and node.settings.auditor.proposes,
@@ -100,7 +101,8 @@ def auditing(session: Session) -> Job:
     )
 
     def turn() -> bool:
-        session.follow()
+        # The charter may have given this party another key since.
+        auditor.signer = session.signer(AUDIT_KEY)
         postings = auditor.step(int(time.time())) if session.caught_up else []
         for posting in postings:
             _LOG.info("logged entry %d", session.post(posting.envelope, posting.blobs))

@@ -224,6 +224,10 @@ class Node:
         held = [name for name in files | set(self.settings.keys) if purpose_of(name) == purpose]
         return tuple(sorted(held, key=_generation))
 
+    def newest_key_name(self, purpose: str) -> str:
+        """The name of the key made last, whether or not a charter counts it; the first's where there is none."""
+        return next(reversed(self.key_names(purpose)), purpose)
+
     def next_key_name(self, purpose: str) -> str:
         """The name of the key to be made next."""
         held = self.key_names(purpose)
