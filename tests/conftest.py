@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from glasshouse.storage.db import Database
 from glasshouse.storage.postgres import EmbeddedPostgres
+
+# How fast a shared machine draws an example says nothing about the property.
+settings.register_profile("glasshouse", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("glasshouse")
 
 
 @pytest.fixture(scope="session", autouse=True)
