@@ -181,11 +181,13 @@ def _breakdown(data: bytes) -> dict[str, int]:
     def size(value: object) -> int:
         return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
-    attested = [members[name] for name in ("source", "release", "provenance", "status")] + members["rebuilds"]
+    logged = [members[name] for name in ("source", "release", "status")] + members["rebuilds"]
+    signed = [members["provenance"], *logged, *members["amendments"]]
     parts = {
-        "statements": sum(size(item["statement"]) for item in attested),
+        "predicates": sum(size(item["predicate"]) for item in logged),
+        "provenance": size(members["provenance"]["statement"]),
         "amendments' deltas": sum(size(item["delta"]) for item in members["amendments"]),
-        "signatures": sum(size(item["signatures"]) for item in (*attested, *members["amendments"])),
+        "signatures": sum(size(item["signatures"]) for item in signed),
         "checkpoints": size(members["checkpoint"]) + size(members["handovers"]),
         "ledger hashes": size(members["hashes"]),
         "status row with its hashes": size(members["row"]),

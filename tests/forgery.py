@@ -11,7 +11,7 @@ from glasshouse_verify.charter import make_patch
 from glasshouse_verify.checkpoint import parse_checkpoint
 from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
-from glasshouse_verify.encoding import encode_base64, parse_json
+from glasshouse_verify.encoding import parse_json
 from glasshouse_verify.evidence import SCHEMA, Amendment, Attested, Evidence, Logged
 from glasshouse_verify.manifest import ManifestTree, parse_rows
 from glasshouse_verify.note import parse_note
@@ -47,7 +47,7 @@ def forge(
 
     def logged(which: str | int) -> Logged:
         envelope = parse_envelope(world.entries[at(which)])
-        return Logged(statement=_inline(envelope), signatures=envelope.signatures, index=at(which))
+        return Logged(predicate=encode(_says_of(envelope.payload)), signatures=envelope.signatures, index=at(which))
 
     says = _says(world.entries[at(release)])
     file = says.files[0]
@@ -70,7 +70,9 @@ def forge(
         handovers=tuple(handover.decode() for handover in handovers),
         source=logged(shown[0]),
         release=logged(release),
-        provenance=Attested(statement=_inline(provenance), signatures=provenance.signatures),
+        provenance=Attested(
+            statement=parse_json(provenance.payload, "provenance", 65_535), signatures=provenance.signatures
+        ),
         rebuilds=tuple(map(logged, rebuilds)),
         hashes=proof(world, shown, cuts, size),
         status=None if status is None else logged(status),
@@ -96,11 +98,11 @@ def clean_row(world: World, release: str, rebuilds: Sequence[str] = ()) -> dict[
     }
 
 
-def proof(world: World, shown: Sequence[int], cuts: set[int], size: int) -> str:
+def proof(world: World, shown: Sequence[int], cuts: set[int], size: int) -> bytes:
     """The evidence's hashes; empty where the entries shown lie outside the tree, as a cheat can do no better."""
     if not all(index < size for index in shown) or not all(0 < cut <= size for cut in cuts):
-        return ""
-    return encode_base64(b"".join(multiproof(shown, cuts, size, world.read)))
+        return b""
+    return b"".join(multiproof(shown, cuts, size, world.read))
 
 
 def _amendments(world: World, indexes: Sequence[int]) -> list[Amendment]:
@@ -134,7 +136,3 @@ def _says(entry: bytes) -> Any:
 
 def _says_of(payload: bytes) -> Any:
     return parse_statement(payload).predicate
-
-
-def _inline(envelope: Envelope) -> Any:
-    return parse_json(envelope.payload, "statement", 65_535)

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from glasshouse_verify.charter import Chain, Charter, make_patch, vouchers
 from glasshouse_verify.checkpoint import parse_checkpoint
-from glasshouse_verify.codec import Digest, FileName, Identifier, Json, decode, encode
+from glasshouse_verify.codec import Digest, FileName, Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
-from glasshouse_verify.encoding import encode_base64, parse_json
+from glasshouse_verify.encoding import parse_json
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.evidence import SCHEMA, Amendment, Attested, Evidence, Logged
 from glasshouse_verify.manifest import ManifestTree, parse_rows
@@ -62,7 +62,7 @@ class _Found:
         return self.statement.predicate
 
     def logged(self) -> Logged:
-        return Logged(statement=_inline(self.envelope), signatures=self.envelope.signatures, index=self.index)
+        return Logged(predicate=encode(self.predicate), signatures=self.envelope.signatures, index=self.index)
 
 
 def assemble(source: LedgerSource, pin: bytes, digest: str, name: str | None = None) -> Evidence:
@@ -93,9 +93,11 @@ def assemble(source: LedgerSource, pin: bytes, digest: str, name: str | None = N
         handovers=tuple(note.decode() for note in handovers),
         source=logged[0].logged(),
         release=release.logged(),
-        provenance=Attested(statement=_inline(provenance), signatures=provenance.signatures),
+        provenance=Attested(
+            statement=parse_json(provenance.payload, "provenance", MAX_PAYLOAD), signatures=provenance.signatures
+        ),
         rebuilds=tuple(found.logged() for found in rebuilds),
-        hashes=encode_base64(b"".join(multiproof(indexes, cuts, find.size, source.read))),
+        hashes=b"".join(multiproof(indexes, cuts, find.size, source.read)),
         status=None if status is None else status.logged(),
         row=row,
     )
@@ -219,7 +221,3 @@ def _bare(data: bytes, charter: Charter) -> bytes:
     note = parse_note(data)
     known = {(key.name, key.key_id) for key in (*charter.policy.logs, *charter.policy.witnesses.values())}
     return format_note(replace(note, signatures=tuple(s for s in note.signatures if (s.name, s.key_id) in known)))
-
-
-def _inline(envelope: Envelope) -> Json:
-    return parse_json(envelope.payload, "statement", MAX_PAYLOAD)

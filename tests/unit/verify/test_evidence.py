@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,14 @@ from glasshouse_verify.errors import FormatError
 from glasshouse_verify.evidence import (
     MAX_EVIDENCE,
     SCHEMA,
-    envelope_of,
     format_evidence,
     parse_evidence,
-    split_hashes,
 )
-from world import World
+from glasshouse_verify.gate import _Gate
+from glasshouse_verify.statement import Use
+from world import NOW, SHIPPED, World, digest
 
+USES = (Use.CHARTER, Use.SOURCE, Use.RELEASE, Use.REBUILD, Use.STATUS)
 OPTIONAL = {("status",), ("row",)}
 
 
@@ -96,7 +98,7 @@ def test_every_member_removed(honest: bytes) -> None:
 
 
 def test_every_member_mistyped(honest: bytes) -> None:
-    free = {"statement", "delta"}
+    free = {"statement", "predicate", "delta"}
     for place in records(document(honest)):
         if place[-1] in free:
             continue
@@ -130,9 +132,9 @@ def test_hashes_are_whole(honest: bytes, length: int) -> None:
     assert error.field == "evidence.hashes"
 
 
-def test_hashes_are_split() -> None:
-    assert split_hashes("") == []
-    assert split_hashes(encode_base64(bytes(range(64)))) == [bytes(range(32)), bytes(range(32, 64))]
+def test_hashes_are_split(world: World) -> None:
+    assert replace(world.evidence(), hashes=b"").nodes == []
+    assert replace(world.evidence(), hashes=bytes(range(64))).nodes == [bytes(range(32)), bytes(range(32, 64))]
 
 
 def test_one_spelling(honest: bytes) -> None:
@@ -153,9 +155,8 @@ def test_other_files(data: bytes) -> None:
 
 
 def test_envelopes_come_back_byte_for_byte(world: World) -> None:
-    evidence = world.evidence()
-    for logged in (evidence.source, evidence.release, *evidence.rebuilds, evidence.status):
-        assert logged is not None
-        assert format_envelope(envelope_of(logged)) == world.entries[logged.index]
-    built = format_envelope(envelope_of(evidence.provenance))
-    assert built in world.blobs.values()
+    gate = _Gate(world.pin, world.evidence(), digest(SHIPPED), NOW)
+    gate.charter()
+    assert {entry.use for entry in gate.entries} == set(USES)
+    for entry in gate.entries:
+        assert format_envelope(entry.envelope) == world.entries[entry.index]

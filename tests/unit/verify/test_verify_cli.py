@@ -264,7 +264,7 @@ def test_json_of_the_other_outcomes(desk: Desk, capsys: pytest.CaptureFixture[st
     desk.run("--json")
     found = answer(capsys)
     assert (found["outcome"], found["exit"], found["sha256"]) == ("mismatch", 3, digest(b"other"))
-    desk.put(replace(desk.world.evidence(), hashes=""))
+    desk.put(replace(desk.world.evidence(), hashes=b""))
     desk.run("--json")
     found = answer(capsys)
     assert (found["outcome"], found["exit"]) == ("not-authorised", 4)

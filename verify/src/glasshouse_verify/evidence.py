@@ -4,20 +4,21 @@
      "checkpoint":"ledger.acme.example\\n1042\\n…",
      "handovers":[],"hashes":"<base64>","name":"…whl","pin":"<id of the first charter>","platform":"linux-x86_64",
      "provenance":{"signatures":[…],"statement":{…}},
-     "rebuilds":[{"index":14,"signatures":[…],"statement":{…}}],
+     "rebuilds":[{"index":14,"predicate":{…},"signatures":[…]}],
      "release":{…},"row":{…},"schema":"glasshouse.evidence/v1","source":{…},"status":{…}}
 
-Canonical JSON, uncompressed. Statements stand inline; their envelopes, and so their ledger leaves, are rebuilt byte for
-byte. Amendments are merge patches on the charter before. `hashes` is one multiproof (see tlog) in the tree of
-`checkpoint`: it covers each statement's inclusion, and the consistency of the status's checkpoint and the handovers.
-A handover is a checkpoint under the policy of the charter before, wherever an amendment changes log key or witnesses.
+Canonical JSON, uncompressed. Of a statement of our own its predicate is shown: the rest of it and its envelope, and so
+its ledger leaf, follow byte for byte. Amendments are merge patches on the charter before. `hashes` is one multiproof
+(see tlog) in the tree of `checkpoint`: it covers each statement's inclusion, and the consistency of the status's
+checkpoint and the handovers. A handover is a checkpoint under the policy of the charter before, wherever an amendment
+changes log key or witnesses.
 """
 
 from dataclasses import dataclass
 
 from glasshouse_verify.codec import Digest, FileName, Identifier, Json, decode, encode
-from glasshouse_verify.dsse import Envelope, EnvelopeSignature
-from glasshouse_verify.encoding import decode_base64, format_json, parse_json
+from glasshouse_verify.dsse import EnvelopeSignature
+from glasshouse_verify.encoding import format_json, parse_json
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.row import RowProof
 
@@ -27,7 +28,7 @@ MAX_EVIDENCE = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Attested:
-    """A signed statement, inline."""
+    """A signed foreign statement, inline."""
 
     statement: Json
     signatures: tuple[EnvelopeSignature, ...]
@@ -35,9 +36,9 @@ class Attested:
 
 @dataclass(frozen=True, kw_only=True)
 class Logged:
-    """A signed statement, inline, and its ledger index."""
+    """A signed statement by its predicate, and its ledger index."""
 
-    statement: Json
+    predicate: Json
     signatures: tuple[EnvelopeSignature, ...]
     index: int
 
@@ -66,7 +67,7 @@ class Evidence:
     release: Logged
     provenance: Attested
     rebuilds: tuple[Logged, ...]
-    hashes: str
+    hashes: bytes
     status: Logged | None = None
     row: RowProof | None = None
 
@@ -75,28 +76,21 @@ class Evidence:
             raise FormatError("evidence.schema", f"must be {SCHEMA}")
         if (self.status is None) != (self.row is None):
             raise FormatError("evidence.row", "stands with the status or not at all")
+        if len(self.hashes) % 32:
+            raise FormatError("evidence.hashes", "must be a whole number of 32-byte hashes")
+
+    @property
+    def nodes(self) -> list[bytes]:
+        """The hashes of the multiproof."""
+        return [self.hashes[start : start + 32] for start in range(0, len(self.hashes), 32)]
 
 
 def parse_evidence(data: bytes) -> Evidence:
     """Parse an evidence file strictly; raises FormatError naming the member."""
     evidence: Evidence = decode(Evidence, parse_json(data, "evidence", MAX_EVIDENCE), "evidence")
-    split_hashes(evidence.hashes)
     return evidence
 
 
 def format_evidence(evidence: Evidence) -> bytes:
     """The canonical bytes of an evidence file."""
     return format_json(encode(evidence))
-
-
-def envelope_of(attested: Attested | Logged) -> Envelope:
-    """The DSSE envelope that an inline statement stands for."""
-    return Envelope(payload=format_json(attested.statement), signatures=attested.signatures)
-
-
-def split_hashes(text: str) -> list[bytes]:
-    """The 32-byte hashes of the multiproof."""
-    data = decode_base64(text, "evidence.hashes")
-    if len(data) % 32:
-        raise FormatError("evidence.hashes", "must be a whole number of 32-byte hashes")
-    return [data[n : n + 32] for n in range(0, len(data), 32)]

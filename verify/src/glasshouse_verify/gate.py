@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from shlex import quote
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from glasshouse_verify.charter import Chain, Charter, ProductRule, apply_patch, stands_with, vouchers
 from glasshouse_verify.checkpoint import Checkpoint
@@ -28,7 +28,7 @@ from glasshouse_verify.codec import Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope, format_envelope, statement_id
 from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import FormatError, VerifyError
-from glasshouse_verify.evidence import Evidence, Logged, envelope_of, split_hashes
+from glasshouse_verify.evidence import Evidence, Logged
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import Cosigned, check_checkpoint
 from glasshouse_verify.report import Claim, Outcome, Refused, Report, mismatch, not_authorised, undecided, utc
@@ -39,19 +39,17 @@ from glasshouse_verify.statement import (
     Release,
     ReleasedFile,
     Source,
-    Statement,
     Status,
     Use,
     Verdict,
     build_parameters,
-    format_statement,
+    make_statement,
     parse_statement,
-    predicate_type,
 )
 from glasshouse_verify.status import StandingVerdict, StatusRow, status_key
 from glasshouse_verify.tlog import leaf_hash, verify_multiproof
 
-P = TypeVar("P", Source, Release, Rebuild, Status)
+P = TypeVar("P", Charter, Source, Release, Rebuild, Status)
 
 _LIMITS = {
     "charter": "An amendment hidden by every status party at once is caught by monitors, not here.",
@@ -61,6 +59,17 @@ _LIMITS = {
     "release": "A release says what was shipped and by whom, not that it is harmless.",
     "rebuild": "Clock, kernel and processor cannot be hidden from a build; each verdict says what was not varied.",
     "status": "It holds as of its time; a hold placed since then shows in the next status.",
+    "file": "",
+}
+_RECHECKS = {
+    "charter": "glasshouse charter history --ledger {ledger}",
+    "ledger": "glasshouse ledger fsck {ledger}",
+    "source": "glasshouse ledger entry {source} --ledger {ledger}",
+    "provenance": "glasshouse ledger entry {release} --ledger {ledger}",
+    "release": "glasshouse ledger entry {release} --ledger {ledger}",
+    "rebuild": "glasshouse rebuild {product} {version} --node NODE",
+    "status": "glasshouse status check --ledger {ledger}",
+    "file": "sha256sum {file}",
 }
 
 
@@ -77,34 +86,33 @@ def check_file(pin: bytes, evidence: Evidence, digest: str, at: int) -> Report:
 
 
 class _Entry(Generic[P]):
-    """A statement of the evidence, parsed: who signed it and whether it stands in the ledger is still to be checked."""
+    """A statement as the evidence shows it: who signed it, and whether it stands in the ledger, comes later."""
 
-    def __init__(self, logged: Logged, kind: type[P]) -> None:
-        self.index, self.envelope = logged.index, envelope_of(logged)
+    def __init__(self, use: Use, kind: type[P], logged: Logged) -> None:
+        self.use, self.index = use, logged.index
+        self.says: P = decode(kind, logged.predicate, f"evidence.{use}")
+        self.envelope = Envelope(payload=make_statement(use, self.says), signatures=logged.signatures)
         self.id = statement_id(self.envelope.payload)
-        predicate = parse_statement(self.envelope.payload).predicate
-        if not isinstance(predicate, kind):
-            raise FormatError(f"evidence.{kind.__name__.lower()}", "is another kind of statement")
-        self.says: P = predicate
 
 
 class _Gate:
     def __init__(self, pin: bytes, evidence: Evidence, digest: str, at: int) -> None:
         self.evidence, self.digest, self.at = evidence, digest, at
-        self.chain = Chain(pin)
-        self.claims: list[Claim] = []
-        self.the_source, self.the_release = _Entry(evidence.source, Source), _Entry(evidence.release, Release)
-        self.the_rebuilds = [_Entry(logged, Rebuild) for logged in evidence.rebuilds]
-        self.the_status = None if evidence.status is None else _Entry(evidence.status, Status)
+        self.chain, self.claims = Chain(pin), list[Claim]()
+        self.the_source = _Entry(Use.SOURCE, Source, evidence.source)
+        self.the_release = _Entry(Use.RELEASE, Release, evidence.release)
+        self.the_rebuilds = [_Entry(Use.REBUILD, Rebuild, logged) for logged in evidence.rebuilds]
+        self.the_status = None if evidence.status is None else _Entry(Use.STATUS, Status, evidence.status)
+        statements = (self.the_source, self.the_release, *self.the_rebuilds, self.the_status)
+        self.entries: list[_Entry[Any]] = [entry for entry in statements if entry is not None]
         self.vendor = Identifier(self.the_release.says.product.split("/")[0])
         self.released = self._released()
-        self.amendments: list[tuple[int, Envelope]] = []
         self.cut_roots: dict[int, bytes] = {}
 
     def holds(self, step: Callable[[], Claim]) -> bool:
         name = step.__name__
         try:
-            claim = replace(step(), claim=name, limit=_LIMITS.get(name, ""))
+            claim = replace(step(), claim=name, limit=_LIMITS[name], recheck=self._recheck(name))
         except Refused as refused:
             claim = Claim(claim=name, outcome=refused.outcome, text=refused.text)
         except FormatError:
@@ -114,6 +122,16 @@ class _Gate:
         self.claims.append(claim)
         return claim.outcome == Outcome.VERIFIED
 
+    def _recheck(self, name: str) -> str:
+        return _RECHECKS[name].format(
+            ledger=quote(self.chain.newest.charter.ledger.url),
+            source=self.the_source.index,
+            release=self.the_release.index,
+            product=self.the_release.says.product,
+            version=self.the_release.says.version,
+            file=quote(self.released.name),
+        )
+
     # Foundations
 
     def charter(self) -> Claim:
@@ -121,34 +139,29 @@ class _Gate:
             raise not_authorised("the evidence starts from another first charter than the one pinned")
         for amendment in self.evidence.amendments:
             document = apply_patch(encode(self.chain.newest.charter), amendment.delta)
-            subject = [("charter", sha256(format_json(document)).hexdigest())]
-            payload = format_statement(predicate_type(Use.CHARTER), subject, document)
-            envelope = Envelope(payload=payload, signatures=amendment.signatures)
-            self.chain.extend(envelope, amendment.index)
-            self.amendments.append((amendment.index, envelope))
+            logged = Logged(predicate=document, signatures=amendment.signatures, index=amendment.index)
+            entry = _Entry(Use.CHARTER, Charter, logged)
+            self.chain.extend(entry.envelope, entry.index)
+            self.entries.append(entry)
         newest = self.chain.newest.charter
-        return Claim(
-            text=f"version {newest.version} of the charter of {newest.initiative} follows from the version you pinned",
-            by=newest.members.parties,
-            when=newest.time,
-            recheck=f"glasshouse charter history --ledger {self.url}",
-        )
+        text = f"version {newest.version} of the charter of {newest.initiative} follows from the version you pinned"
+        return Claim(text=text, by=newest.members.parties, when=newest.time)
 
     def ledger(self) -> Claim:
         cosigned = self._checkpoint(self.chain.newest.charter, self.evidence.checkpoint)
-        head, handovers, leaves = cosigned.checkpoint, self._handovers(), self._leaves()
+        head, handovers = cosigned.checkpoint, self._handovers()
+        leaves = {entry.index: leaf_hash(format_envelope(entry.envelope)) for entry in self.entries}
+        if len(leaves) != len(self.entries):
+            raise FormatError("evidence", "names one ledger index for two statements")
         cuts = {handover.size for handover in handovers}
         if self.the_status is not None:
             cuts.add(self.the_status.says.checkpoint.size)
-        self.cut_roots = verify_multiproof(leaves, cuts, head.size, head.root, split_hashes(self.evidence.hashes))
+        self.cut_roots = verify_multiproof(leaves, cuts, head.size, head.root, self.evidence.nodes)
         if any(self.cut_roots[handover.size] != handover.root for handover in handovers):
             raise not_authorised("a handover checkpoint is of another history of the ledger")
-        return Claim(
-            text=f"{len(leaves)} statements stand in {head.origin}, whose {head.size} entries the witnesses cosigned",
-            by=tuple(name.rpartition("/")[0] for name in cosigned.witnesses),
-            when=max(cosigned.witnesses.values()),
-            recheck=f"glasshouse ledger fsck {self.url}",
-        )
+        text = f"{len(leaves)} statements stand in {head.origin}, whose {head.size} entries the witnesses cosigned"
+        by = tuple(name.rpartition("/")[0] for name in cosigned.witnesses)
+        return Claim(text=text, by=by, when=max(cosigned.witnesses.values()))
 
     def _checkpoint(self, charter: Charter, text: str) -> Cosigned:
         note = parse_note(text.encode())
@@ -177,78 +190,60 @@ class _Gate:
             raise FormatError("evidence.handovers", "has a checkpoint that no amendment asks for")
         return checkpoints
 
-    def _leaves(self) -> dict[int, bytes]:
-        statements = (self.the_source, self.the_release, *self.the_rebuilds, self.the_status)
-        entries = [*self.amendments, *((entry.index, entry.envelope) for entry in statements if entry is not None)]
-        leaves = {index: leaf_hash(format_envelope(envelope)) for index, envelope in entries}
-        if len(leaves) != len(entries):
-            raise FormatError("evidence", "names one ledger index for two statements")
-        return leaves
-
     # Claims
 
-    @property
+    @cached_property
     def gate_charter(self) -> Charter:
         """The charter that judges the release: the one in force at its index."""
         return self.chain.at(self.the_release.index).charter
 
-    @property
+    @cached_property
     def product(self) -> ProductRule:
         release = self.the_release.says
         product = self.gate_charter.products.get(release.product)
         if product is None:
             raise not_authorised(f"the charter has no product {release.product}")
         if release.channel not in product.channels or self.evidence.platform not in product.platforms:
-            raise not_authorised(
-                f"the charter has {release.product} not in {release.channel} for {self.evidence.platform}"
-            )
+            place = f"{release.channel} for {self.evidence.platform}"
+            raise not_authorised(f"the charter has {release.product} not in {place}")
         return product
 
     def source(self) -> Claim:
         source, release = self.the_source.says, self.the_release.says
-        self._vendor_keys(self.the_source, Use.SOURCE)
+        self._vendor_keys(self.the_source)
         if (source.product, source.version, self.the_source.id) != (release.product, release.version, release.source):
             raise mismatch("the release names another source than the one shown")
         reviewed, asked = set(source.reviewers or ()) - set(source.authors or ()), self.product.reviewers
         if len(reviewed) < asked:
             raise undecided(f"the source names {len(reviewed)} of the {asked} reviewers that the charter asks for")
-        return Claim(
-            text=f"{source.product} {source.version} has {source.manifest.size} source files under root "
-            f"{source.manifest.root[:16]}…",
-            by=(source.party, *sorted(reviewed)),
-            when=source.time,
-            recheck=self._recheck(self.the_source.index),
-        )
+        tree = f"{source.manifest.size} source files under root {source.manifest.root[:16]}…"
+        text = f"{source.product} {source.version} has {tree}"
+        return Claim(text=text, by=(source.party, *sorted(reviewed)), when=source.time)
 
     def provenance(self) -> Claim:
-        envelope, release = envelope_of(self.evidence.provenance), self.the_release.says
+        shown, release = self.evidence.provenance, self.the_release.says
+        envelope = Envelope(payload=format_json(shown.statement), signatures=shown.signatures)
         if sha256(format_envelope(envelope)).hexdigest() != release.provenance:
             raise mismatch("the provenance is not the one that the release names")
-        statement = parse_statement(envelope.payload)
-        if statement.use != Use.PROVENANCE:
+        built = parse_statement(envelope.payload)
+        if built.use != Use.PROVENANCE:
             raise FormatError("evidence.provenance", "is another kind of statement")
         keys = self.chain.signers(envelope, Use.PROVENANCE, self.the_release.index).get(self.vendor, [])
         places = self._places(keys, self.product.gate.build_in, "built")
-        if sorted(statement.subject) != sorted({(f.name, f.built) for f in release.files}):
+        if sorted(built.subject) != sorted({(f.name, f.built) for f in release.files}):
             raise mismatch("the provenance is of other files than those released")
-        if provenance_parameters(statement) != build_parameters(self.the_source.says):
+        definition = built.predicate.get("buildDefinition")
+        parameters = definition.get("externalParameters") if isinstance(definition, dict) else None
+        if parameters != build_parameters(self.the_source.says):
             raise mismatch("the provenance names another product, version, source or environment")
-        return Claim(
-            text=f"the conveyor in {places} built these digests from that source",
-            by=(self.vendor,),
-            when=release.time,
-            recheck=self._recheck(self.the_release.index),
-        )
+        text = f"the conveyor in {places} built these digests from that source"
+        return Claim(text=text, by=(self.vendor,), when=release.time)
 
     def release(self) -> Claim:
         release = self.the_release.says
-        places = self._places(self._vendor_keys(self.the_release, Use.RELEASE), self.product.gate.sign_in, "signed")
-        return Claim(
-            text=f"{release.product} {release.version} was released, signed in {places}",
-            by=(release.party,),
-            when=release.time,
-            recheck=self._recheck(self.the_release.index),
-        )
+        places = self._places(self._vendor_keys(self.the_release), self.product.gate.sign_in, "signed")
+        text = f"{release.product} {release.version} was released, signed in {places}"
+        return Claim(text=text, by=(release.party,), when=release.time)
 
     def rebuild(self) -> Claim:
         rule, good, notes, failed = self.product.gate, dict[Identifier, int](), list[str](), list[str]()
@@ -269,12 +264,8 @@ class _Gate:
         if len(good) < rule.quorum:
             short = f"{len(good)} of the {rule.quorum} rebuilds that the charter asks for"
             raise undecided("; ".join([short, *notes]))
-        return Claim(
-            text=f"{len(good)} independent rebuilders got the same bytes (the charter asks for {rule.quorum})",
-            by=tuple(good),
-            when=max(good.values()),
-            recheck=f"glasshouse rebuild {self.the_release.says.product} {self.the_release.says.version} --node NODE",
-        )
+        text = f"{len(good)} independent rebuilders got the same bytes (the charter asks for {rule.quorum})"
+        return Claim(text=text, by=tuple(good), when=max(good.values()))
 
     def _verdict(self, entry: _Entry[Rebuild]) -> Verdict:
         """The verdict on this file, once it is certain who speaks and of what."""
@@ -321,13 +312,9 @@ class _Gate:
         self._check_status_place(entry, judge.id)
         self._check_row(row)
         self._check_age(entry.says.time, rule.maximum_age)
-        return Claim(
-            text="this is the only release of that name, and no hold or negative verdict stands"
-            + "".join(f"; superseded: {hold.reason}" for hold in row.holds),
-            by=by,
-            when=entry.says.time,
-            recheck=f"glasshouse status check --ledger {self.url}",
-        )
+        text = "this is the only release of that name, and no hold or negative verdict stands"
+        superseded = "".join(f"; superseded: {hold.reason}" for hold in row.holds)
+        return Claim(text=text + superseded, by=by, when=entry.says.time)
 
     def _check_status_place(self, entry: _Entry[Status], charter_id: str) -> None:
         head = entry.says.checkpoint
@@ -342,11 +329,8 @@ class _Gate:
             raise undecided("the status is older than the release")
 
     def _check_row(self, row: StatusRow) -> None:
-        if (row.release, row.index, row.sha256) != (
-            self.the_release.id,
-            self.the_release.index,
-            self.released.sha256,
-        ):
+        shown = (self.the_release.id, self.the_release.index, self.released.sha256)
+        if (row.release, row.index, row.sha256) != shown:
             raise mismatch("the status shows another release under this name and version")
         if row.conflicts:
             raise mismatch(f"{len(row.conflicts)} other releases bear this name and version")
@@ -370,12 +354,7 @@ class _Gate:
         if self.digest != self.released.sha256:
             known = ", ".join(f"{f.name} {f.sha256[:16]}…" for f in self.the_release.says.files)
             raise mismatch(f"the file in hand is {self.digest[:16]}…; released was {known}")
-        return Claim(
-            text=f"the bytes in hand are {self.released.name} as released",
-            by=("you",),
-            when=self.at,
-            recheck=f"sha256sum {quote(self.released.name)}",
-        )
+        return Claim(text=f"the bytes in hand are {self.released.name} as released", by=("you",), when=self.at)
 
     # What the steps share
 
@@ -397,10 +376,10 @@ class _Gate:
             raise mismatch("the status row is of another file")
         return row
 
-    def _vendor_keys(self, entry: _Entry[Source] | _Entry[Release], use: Use) -> list[str]:
-        keys = self.chain.signers(entry.envelope, use, entry.index).get(self.vendor, [])
+    def _vendor_keys(self, entry: _Entry[Source] | _Entry[Release]) -> list[str]:
+        keys = self.chain.signers(entry.envelope, entry.use, entry.index).get(self.vendor, [])
         if entry.says.party != self.vendor or not keys:
-            raise not_authorised(f"no key of {self.vendor} that may sign a {use} signed it")
+            raise not_authorised(f"no key of {self.vendor} that may sign a {entry.use} signed it")
         return keys
 
     def _places(self, keys: list[str], allowed: tuple[str, ...], verb: str) -> str:
@@ -411,18 +390,5 @@ class _Gate:
             raise not_authorised(f"it was {verb} {where}; the charter allows {', '.join(sorted(allowed))} only")
         return ", ".join(here)
 
-    @property
-    def url(self) -> str:
-        return quote(self.chain.newest.charter.ledger.url)
-
-    def _recheck(self, index: int) -> str:
-        return f"glasshouse ledger entry {index} --ledger {self.url}"
-
 
 _UNDECIDED_VERDICTS = (Verdict.BUILD_FAILED, Verdict.PACK_NOT_RECEIVED)
-
-
-def provenance_parameters(statement: Statement) -> object:
-    """The external parameters of a SLSA v1 provenance statement; None where it has none."""
-    definition = statement.predicate.get("buildDefinition")
-    return definition.get("externalParameters") if isinstance(definition, dict) else None
