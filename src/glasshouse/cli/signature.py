@@ -8,6 +8,7 @@ from glasshouse_verify.charter import Chain
 
 from glasshouse.cli.wiring import JsonOption, PinOption, emit, read_pin
 from glasshouse.conveyor.detached import SUFFIX, check_detached
+from glasshouse.parties.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Check the signature file beside a download.")
 
@@ -26,6 +27,8 @@ def check(
 ) -> None:
     """Check who signed a file. Whether it was logged and rebuilt, only its evidence shows (glasshouse verify)."""
     place = signature or file.with_name(file.name + SUFFIX)
+    if not place.exists():
+        raise SettingsError("signature", f"there is no file {place}", "Name it with --signature.")
     release = check_detached(place.read_bytes(), file, Chain(read_pin(pin)).newest.charter)
     document = {
         "schema": "glasshouse.signature/v1",
