@@ -193,6 +193,7 @@ class ReleaseRun:
         """Sign provenance and release; the blobs are both documents' and the shipped files themselves."""
         source_envelope = parse_envelope((self.directory / "source.dsse").read_bytes())
         source: Source = parse_statement(source_envelope.payload).predicate
+        self._asked("detached", self.recipe.sign.detached)
         self.embed(now)
         result = self._result()
         attested = self._signed(
