@@ -155,7 +155,7 @@ class StillLog:
     database: Database
     notary: Notary
     log: Log
-    store: DirectoryStore
+    store: ObjectStore
 
     def sequence(self, *entries: bytes) -> tuple[int, ...]:
         writer = Writer(self.database, self.log)
@@ -192,8 +192,8 @@ class StillLog:
             integrator.step()
 
 
-def still_log(database: Database, directory: Path, origin: str) -> StillLog:
-    store = DirectoryStore(directory / "objects")
+def still_log(database: Database, directory: Path, origin: str, *, store: ObjectStore | None = None) -> StillLog:
+    store = store or DirectoryStore(directory / "objects")
     notary = Notary(origin)
     return StillLog(database=database, notary=notary, log=create_log(database, store, notary.key), store=store)
 

@@ -9,11 +9,11 @@ from glasshouse_verify.dsse import (
     Envelope,
     EnvelopeSignature,
     format_envelope,
-    keyid,
     pae,
     parse_envelope,
     verify_envelope,
 )
+from glasshouse_verify.ed25519 import keyid
 from securesystemslib import dsse
 from securesystemslib.signer import CryptoSigner, SSlibKey
 

@@ -9,9 +9,7 @@ import contextlib
 import functools
 import json
 import os
-import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import time
@@ -28,6 +26,7 @@ from glasshouse_verify.note import ED25519, format_note, format_vkey, parse_note
 from glasshouse_verify.policy import check_checkpoint, witness_policy
 from glasshouse_verify.tlog import leaf_hash, verify_inclusion
 from glasshouse_verify.tree import HashReader, consistency_proof, verify_consistency
+from gotools import Go, free_port, running
 from ledgers import LedgerNode, ledger_node, no_quorum, until, witness_node
 from notary import Notary
 from notary import witness as witness_notary
@@ -40,52 +39,7 @@ from glasshouse.storage.db import Database
 
 TESSERA = "github.com/transparency-dev/tessera@v1.0.4"
 TORCHWOOD = "filippo.io/torchwood@v0.5.0"
-SUMDB = Path(__file__).parent / "go"
 ENTRIES = [b"entry %d" % n for n in range(700)]
-
-
-class Go:
-    """Builds Go programs on demand."""
-
-    def __init__(self, program: str, directory: Path) -> None:
-        self._program = program
-        self._directory = directory
-
-    def build(self, package: str) -> Path:
-        """The program of a package of a module version, or of this folder's own module."""
-        if package == "sumdbcheck":
-            target = self._directory / package
-            command, cwd = [self._program, "build", "-o", str(target), "."], SUMDB
-        else:
-            module, _, version = package.partition("@")
-            version, _, folder = version.partition("/")
-            target = self._directory / folder.rpartition("/")[2]
-            command, cwd = [self._program, "install", f"{module}/{folder}@{version}"], self._directory
-        if not target.is_file():
-            environment = {
-                **os.environ,
-                "GOBIN": str(self._directory),
-                "GOFLAGS": "-buildvcs=false",
-                "GOTOOLCHAIN": "local",
-            }
-            run = subprocess.run(
-                command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False
-            )
-            if run.returncode != 0:
-                pytest.skip(f"{package} cannot be built: {run.stderr.strip().splitlines()[-1]}")
-        return target
-
-
-@pytest.fixture(scope="module")
-def go(tmp_path_factory: pytest.TempPathFactory) -> Go:
-    program = shutil.which("go", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/go/bin")))
-    if program is None:
-        pytest.skip("Go is not installed")
-    version = subprocess.run([program, "version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"go1\.(\d+)", version)
-    if found is None or int(found[1]) < 25:
-        pytest.skip(f"Go 1.25 or newer is needed, this is {version.strip()}")
-    return Go(program, tmp_path_factory.mktemp("gobin"))
 
 
 @pytest.fixture(scope="module")
@@ -106,33 +60,6 @@ def vkey_file(node: LedgerNode, tmp_path: Path) -> Path:
 
 def run(program: Path, *arguments: str, timeout_seconds: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=timeout_seconds, check=False)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(command: Sequence[str], url: str, environment: dict[str, str] | None = None) -> Iterator[None]:
-    """A server process, once it answers at the URL."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    try:
-        until(lambda: process.poll() is not None or _answers(url))
-        assert process.poll() is None, f"{command[0]} ended at once"
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        httpx.get(url)
-    except httpx.HTTPError:
-        return False
-    return True
 
 
 # --- our log, read by Go ---------------------------------------------------------------------------------------------
