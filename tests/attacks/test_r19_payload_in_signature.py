@@ -65,7 +65,9 @@ def test_control_signed_honestly(vendor: Signatory, signed: bytes, tmp_path: Pat
         assert "time-stamped" in rebuild.explanation
         world.post(make_statement(Use.REBUILD, rebuild), party)
     world.status()
-    assert world.verify(shipped=signed).outcome == Outcome.VERIFIED
+    report = world.verify(shipped=signed)
+    assert report.outcome == Outcome.VERIFIED
+    assert "the same bytes but for the signature inside" in next(c.text for c in report.claims if c.claim == "rebuild")
 
 
 def test_control_a_signature_taken_apart_and_put_together(signed: bytes) -> None:

@@ -264,7 +264,8 @@ class _Gate:
         if len(good) < rule.quorum:
             short = f"{len(good)} of the {rule.quorum} rebuilds that the charter asks for"
             raise undecided("; ".join([short, *notes]))
-        text = f"{len(good)} independent rebuilders got the same bytes (the charter asks for {rule.quorum})"
+        apart = " but for the signature inside" if self.released.unsigned else ""
+        text = f"{len(good)} independent rebuilders got the same bytes{apart} (the charter asks for {rule.quorum})"
         return Claim(text=text, by=tuple(good), when=max(good.values()))
 
     def _verdict(self, entry: _Entry[Rebuild]) -> Verdict:
