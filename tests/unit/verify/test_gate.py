@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from forgery import forge
 from glasshouse_verify.codec import encode
+from glasshouse_verify.dsse import parse_envelope
 from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import CharterError, FormatError
 from glasshouse_verify.evidence import format_evidence, parse_evidence
@@ -194,6 +195,28 @@ def test_release_in_another_vendors_name() -> None:
     assert set(texts(report)) >= {"source", "provenance", "release"}
 
 
+def test_statement_by_the_vendors_key_in_anothers_name() -> None:
+    """The key is good, but the statement says that somebody else makes it."""
+    world = World()
+    source = world.release(source=world.source(party="lab"))
+    report = world.verify(forge(world, source))
+    assert "no key of acme that may sign a source" in texts(report)["source"]
+    release = world.release("2.0", party="lab")
+    report = world.verify(forge(world, release))
+    assert "no key of acme that may sign a release" in texts(report)["release"]
+
+
+def test_release_shown_at_another_entry_than_the_status_says(world: World) -> None:
+    """Logged twice, it stands at its lowest entry; a later one may be judged by another charter."""
+    payload = parse_envelope(world.entries[2]).payload
+    world.post(payload, "acme")
+    status = world.status()
+    assert world.verify(forge(world, 2, rebuilds=[3, 4], status=status)).outcome == Outcome.VERIFIED
+    report = world.verify(forge(world, 6, rebuilds=[3, 4], status=status))
+    assert report.outcome == Outcome.MISMATCH
+    assert texts(report)["status"] == "the status shows another release under this name and version"
+
+
 def test_the_gate_is_that_of_the_charter_in_force_at_the_release(world: World) -> None:
     world.amend({"products": {PRODUCT: {"gate": {"sign_in": ["NO"], "build_in": ["NO"], "quorum": 1}}}})
     world.status()
@@ -323,6 +346,19 @@ def test_status_shown_from_an_earlier_entry_than_its_checkpoint(world: World) ->
     assert other.verify(evidence).outcome == Outcome.VERIFIED
     report = other.verify(replace(evidence, status=replace(evidence.status, index=6)))
     assert report.outcome == Outcome.NOT_AUTHORISED
+
+
+def test_status_that_an_amendment_overtook() -> None:
+    """Signed before the amendment and logged after it: its rules are those of the tree that it speaks of."""
+    world = World()
+    release = world.release()
+    for party in ("lab", "second"):
+        world.rebuild(release, party)
+    payload = world.status_payload()
+    world.amend({"status": {"maximum_age": 1}})
+    world.post(payload, "lab", "second")
+    assert world.verify().outcome == Outcome.VERIFIED
+    assert world.verify(at=NOW + DAY).outcome == Outcome.UNDECIDED
 
 
 def test_status_older_than_the_release(world: World) -> None:
