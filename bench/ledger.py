@@ -43,7 +43,7 @@ def run() -> Figure:
         "ratio": single / floor,
         "unit": "entries/s",
         "target": "write the figure down",
-        "notes": f"{WRITERS} writers, entries of {ENTRY_BYTES} bytes, integrated and published meanwhile; in batches of "
+        "notes": f"{WRITERS} writers, entries of {ENTRY_BYTES} bytes, published meanwhile; in batches of "
         f"{BATCH_ENTRIES}: {batch:,.0f} entries/s; floor: one thread appending {WRITERS} entries at a time, flushed",
     }
 
