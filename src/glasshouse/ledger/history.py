@@ -13,7 +13,7 @@ from typing import Any
 
 from glasshouse_verify.alarm import Hold
 from glasshouse_verify.blind import Commit, opens
-from glasshouse_verify.charter import Chain, Charter, Role, entitled, verified_keyids
+from glasshouse_verify.charter import NEGATIVE, Chain, Charter, Role, entitled, verified_keyids
 from glasshouse_verify.codec import Digest, Identifier, Text, encode
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
 from glasshouse_verify.errors import QuorumError, VerifyError
@@ -285,7 +285,10 @@ class History:
         found = self.records.get(rebuild.opening.commit)
         if found is None or not isinstance(found.predicate, Commit) or not self._still_signed(found):
             return False
-        named = [self._first_named[f.rebuilt] for f in rebuild.files if f.rebuilt is not None]
+        if any(file.rebuilt is None and file.verdict not in NEGATIVE for file in rebuild.files):
+            # Good words about a file of which no digest was committed to: that takes no rebuild.
+            return False
+        named = [self._first_named[file.rebuilt] for file in rebuild.files if file.rebuilt is not None]
         return (
             found.predicate.party == rebuild.party
             and all(found.index < index for index in named)

@@ -1,5 +1,6 @@
 """The judged history: which entry makes a statement stand, what is remarked on, and that all who read agree."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -281,6 +282,42 @@ def test_rebuilds_of_a_release_that_comes_later() -> None:
         world.post_entry(entry)
     (row,) = world.history.status_rows()
     assert row["verdicts"]["lab"]["verdict"] == "identical"
+
+
+def blind(world: World, release: str) -> bool:
+    (row,) = world.history.status_rows()
+    return bool(row["verdicts"]["lab"]["blind"])
+
+
+def test_a_commitment_to_nothing_is_no_blind_rebuild() -> None:
+    """Equal once stabilised, it says, and commits to no digest at all: nobody has to build for that."""
+    world = World()
+    source_id = world.post(make_statement(Use.SOURCE, world.source()), "acme")
+    world.commit("lab", source_id)
+    release = world.release()
+    world.rebuild(release, "lab", Verdict.STABILISED_EQUAL)
+    assert world.history.records[source_id].id == world.statement(release).source
+    assert not blind(world, release)
+
+
+def test_a_commitment_to_the_digest_is_one() -> None:
+    for verdict in (Verdict.IDENTICAL, Verdict.STABILISED_EQUAL):
+        world = World()
+        release = world.release(committed=("lab",))
+        rebuilt = tuple(
+            replace(file, rebuilt=file.shipped, verdict=verdict) for file in world.rebuild_of(release, "lab").files
+        )
+        world.rebuild(release, "lab", verdict, files=rebuilt)
+        assert blind(world, release)
+
+
+def test_a_commitment_after_the_release_is_none() -> None:
+    world = World()
+    release = world.release()
+    says = world.statement(release)
+    world.commit("lab", says.source, says.files[0].sha256)
+    world.rebuild(release, "lab")
+    assert not blind(world, release)
 
 
 BETA: dict[str, Any] = {"name": "Beta", "roles": ["vendor"]}
