@@ -69,8 +69,7 @@ class CharterAdmission:
         return self._chain.newest
 
     def between(self, old_size: int, new_size: int) -> tuple[Link, ...]:
-        """The charter in force for the entry at ``old_size``, and its amendments among the entries below
-        ``new_size``."""
+        """The charter in force for the entry at ``old_size``, and its amendments below ``new_size``."""
         first, last = self._chain.at(old_size), self._chain.at(new_size)
         links = tuple(self._chain.links)
         return links[links.index(first) : links.index(last) + 1]
@@ -84,8 +83,7 @@ class CharterAdmission:
         return tuple(self._chain.links)
 
     def load(self, database: Database, log: Log) -> None:
-        """Catch up with the log: every amendment names its predecessor, so the look-up index leads from one to the
-        next."""
+        """See Admission. Every amendment names its predecessor, so the look-up leads from one to the next."""
         found = True
         while found:
             predecessor = self.newest

@@ -101,7 +101,7 @@ class Cosigner:
         signatures: dict[tuple[str, bytes], NoteSignature] = {(s.name, s.key_id): s for s in note.signatures}
         deadline = time.monotonic() + self._timeout_seconds
         while True:
-            merged = replace(note, signatures=tuple(signatures.values()))
+            merged = replace(note, signatures=_in_order(signatures.values(), witnessing))
             enough = satisfies(witnessing.policies, merged)
             patience = _GRACE_SECONDS if enough else deadline - time.monotonic()
             done, asked = wait(asked, timeout=max(patience, 0), return_when=FIRST_COMPLETED)
@@ -180,6 +180,12 @@ def format_request(old: int, proof: Iterable[bytes], note: Note) -> bytes:
     """The body of an add-checkpoint request."""
     lines = (f"old {old}", *map(encode_base64, proof), "", "")
     return "\n".join(lines).encode() + format_note(note)
+
+
+def _in_order(signatures: Iterable[NoteSignature], witnessing: Witnessing) -> tuple[NoteSignature, ...]:
+    """The log's own first, then the witnesses' as they are listed, however fast they were."""
+    places = {(asked.key.name, asked.key.key_id): place for place, asked in enumerate(witnessing.endpoints)}
+    return tuple(sorted(signatures, key=lambda signature: places.get((signature.name, signature.key_id), -1)))
 
 
 def _own_signature(endpoint: WitnessEndpoint, note: Note, answer: bytes) -> NoteSignature:

@@ -116,8 +116,7 @@ class _Check:
             return None
 
     def tree(self, size: int) -> bytes | None:
-        """Compare bundles with tiles and tiles with the tiles below; the root of the entries, None if some are
-        missing."""
+        """Compare bundles with tiles, and tiles with those below; the entries' root, None if some are missing."""
         frontier, whole = Frontier(), True
         below: list[list[bytes]] = [[]]
         for index in range(-(-size // TILE_WIDTH)):

@@ -136,8 +136,7 @@ class Integrator:
         self._close()
 
     def step(self) -> None:
-        """Integrate what was sequenced, sign it, and publish what the witnesses cosign. Raises LogAlarm,
-        StorageError."""
+        """Integrate what was sequenced, sign it, publish what the witnesses cosign. Raises LogAlarm, StorageError."""
         self._integrate()
         while self._publish():
             _LOG.info("the log %s is handed over at %d entries", self._log.origin, self._published_size)
@@ -240,8 +239,7 @@ class Integrator:
         self._store.put(PENDING_KEY, format_note(note))
 
     def _write(self, edge: Edge, size: int) -> None:
-        """Append the entries up to ``size`` to the edge, and store the bundles and tiles that a tree of this size
-        has."""
+        """Append the entries up to ``size`` to the edge, and store the bundles and tiles of a tree of this size."""
         under_way: set[Future[bool]] = set()
 
         def store(key: str, data: bytes) -> None:

@@ -125,8 +125,10 @@ def lookup(database: Database, log: Log, digest: bytes) -> list[int]:
 
 
 def enqueue(database: Database, log: Log, entry: bytes) -> int:
-    """Put an entry into the outbox. To do so in a transaction of your own, run ``select ledger.enqueue(origin,
-    data)``."""
+    """Put an entry into the outbox.
+
+    To do so in a transaction of your own, run ``select ledger.enqueue(origin, data)`` in it.
+    """
     with database.transaction() as connection:
         row = connection.execute("select ledger.enqueue(%s, %s)", (log.origin, entry)).fetchone()
     return _int(row[0]) if row else 0

@@ -87,8 +87,7 @@ class RunningLog:
         return self._sequencer.submit([new_entry(entry, self.admission) for entry in entries])
 
     def lookup(self, digest: bytes) -> list[int]:
-        """The indexes of the durable entries that name the digest or have it as their statement's identity,
-        ascending."""
+        """The durable entries that name the digest or have it as their statement's identity, ascending."""
         return lookup(self.database, self.log, digest)
 
     def proof(self, index: int) -> bytes:

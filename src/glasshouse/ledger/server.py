@@ -1,12 +1,15 @@
 """The ledger's HTTP interface: C2SP tlog-tiles for readers, and ways to add, look up and prove.
 
-    POST /add                        one entry, 1 to 65,535 bytes → its index
-    POST /add-batch                  an entry bundle of at most 1,024 entries and 4 MiB → a JSON array of indexes, all
-    or none GET  /checkpoint                 the witnessed checkpoint GET  /checkpoint/pending         the newest one
-    signed by the log, perhaps short of cosignatures GET  /tile/…                     tiles and entry bundles
-    (c2sp.org/tlog-tiles) GET  /lookup/<sha256>            which entries name a digest GET  /proof/<index>
-    a tlog-proof against the witnessed checkpoint GET, PUT /blob/<sha256>          content that an entry names by
-    digest GET  /charter                    the newest charter the log goes by
+    POST /add                  one entry, 1 to 65,535 bytes → its index
+    POST /add-batch            an entry bundle, at most 1,024 entries and 4 MiB → a JSON array of indexes, all or none
+    GET  /checkpoint           the witnessed checkpoint
+    GET  /checkpoint/pending   the newest one signed by the log, perhaps short of cosignatures
+    GET  /tile/…               tiles and entry bundles (c2sp.org/tlog-tiles)
+    GET  /lookup/<sha256>      which entries name a digest
+    GET  /proof/<index>        a tlog-proof against the witnessed checkpoint
+    GET, PUT /blob/<sha256>    content that an entry names by digest
+    GET  /charter              the newest charter the log goes by
+    GET  /handover/<version>   the checkpoint that shows this amendment under the policy of the charter before
 
 Specification: docs/spec/ledger-http.md. Reading needs no sign-in; adding is judged by the entry alone (admission.py).
 """

@@ -74,8 +74,7 @@ class LedgerSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What an update did: the checkpoint now verified, its witnesses with their times, and the sizes before and
-    after."""
+    """What an update did: the checkpoint now verified, its witnesses with their times, the size before and now."""
 
     checkpoint: Checkpoint
     witnesses: dict[str, int]
@@ -172,8 +171,7 @@ class View:
         return bytes(rows[0][0])
 
     def lookup(self, sha256: str) -> list[int]:
-        """The indexes of the verified entries that name a digest or have it as their statement's identity,
-        ascending."""
+        """The verified entries that name a digest or have it as their statement's identity, ascending."""
         rows = self._rows(
             "select entry_index from digest where digest = ? order by entry_index", (bytes.fromhex(sha256),)
         )
@@ -226,8 +224,7 @@ class View:
     def _explain(
         self, ledger: LedgerSource, old: Checkpoint, new: Checkpoint, note: bytes, known_note: bytes
     ) -> LedgerError:
-        """Why the entries do not lead to the signed root: they were altered, or two signed trees contradict each
-        other."""
+        """Why the entries do not lead to the signed root: altered, or two signed trees contradict each other."""
         read = ledger.reader(new.size)
         try:
             if old.size:

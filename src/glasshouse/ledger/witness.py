@@ -103,8 +103,7 @@ class AddCheckpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Conflict:
-    """A checkpoint signed by a log that does not extend what the witness had cosigned for it: evidence against the
-    log."""
+    """A checkpoint that a log signed, and that does not extend what was cosigned for it: evidence against the log."""
 
     origin: str
     seen_at: int
@@ -304,8 +303,7 @@ class Witness:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that holds the write lock from its beginning; what it kept as evidence stays even if it
-        refuses."""
+        """A transaction that holds the write lock from its beginning; the evidence stays even where it refuses."""
         with _storage():
             self._database.execute("begin immediate")
             try:
