@@ -9,14 +9,19 @@ Seen: the amendment does not come into force; exit 4 for evidence that shows it;
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from click.testing import Result
 from forgery import forge
 from glasshouse_verify.dsse import Envelope, EnvelopeSignature, format_envelope
-from glasshouse_verify.errors import FormatError
+from glasshouse_verify.errors import FormatError, QuorumError
 from glasshouse_verify.report import Outcome
 from onlookers import alarms
+from typer.testing import CliRunner
 from world import DAY, World, charter_key, seeded, texts
+
+from glasshouse.cli.charter import app as charter_commands
 
 SPARE = seeded("acme-spare")
 PATCH = {"status": {"maximum_age": 30 * DAY}}
@@ -132,6 +137,32 @@ def test_attack_vote_added_in_the_evidence_only() -> None:
     report = world.verify(replace(evidence, amendments=(shown,)))
     assert report.outcome == Outcome.NOT_AUTHORISED
     assert list(texts(report)) == ["ledger"]
+
+
+def pinned(directory: Path, world: World, *signers: str) -> Result:
+    """The answer of `glasshouse charter pin` to a first charter with these signatures."""
+    signed = directory / "signed.json"
+    signed.write_bytes(format_envelope(world.envelope(world.pin, *signers)))
+    return CliRunner().invoke(charter_commands, ["pin", str(signed), "--out", str(directory / "charter.json")])
+
+
+@pytest.mark.parametrize("voters", [("acme",), ("acme", "acme-old"), ("acme-old", "second"), ("acme", "mallory")])
+def test_attack_first_charter_with_votes_that_do_not_count(tmp_path: Path, voters: tuple[str, ...]) -> None:
+    """A member's other keys are no votes for the first charter either."""
+    result = pinned(tmp_path, World(), *voters)
+    assert isinstance(result.exception, QuorumError)
+    assert not (tmp_path / "charter.json").exists()
+
+
+def test_attack_first_charter_voted_for_with_the_keys_for_releases(tmp_path: Path) -> None:
+    world = World(parties={name: {"keys": {seeded(name).keyid: {"uses": ["release"]}}} for name in ("acme", "lab")})
+    assert isinstance(pinned(tmp_path, world, "acme", "lab").exception, QuorumError)
+
+
+def test_control_first_charter_with_its_quorum(tmp_path: Path) -> None:
+    world = World()
+    assert pinned(tmp_path, world, "acme", "ngo").exit_code == 0
+    assert (tmp_path / "charter.json").read_bytes() == world.pin
 
 
 def test_attack_votes_with_stopped_keys() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from glasshouse_verify.charter import Chain, apply_patch, verified_keyids
+from glasshouse_verify.charter import Chain, apply_patch, entitled, verified_keyids
 from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import format_envelope, parse_envelope, statement_id
 from glasshouse_verify.errors import QuorumError
@@ -78,7 +78,8 @@ def pin(
     """Check that a first charter carries its members' quorum and write it as the pin that customers keep."""
     envelope = parse_envelope(document.read_bytes())
     charter = Chain(envelope.payload).newest.charter
-    voters = {charter.owners[kid] for kid in verified_keyids(charter, envelope)} & set(charter.members.parties)
+    signed = entitled(charter, verified_keyids(charter, envelope), Use.CHARTER)
+    voters = set(signed) & set(charter.members.parties)
     if len(voters) < charter.members.quorum:
         raise QuorumError(f"the charter has {len(voters)} of the {charter.members.quorum} member votes it needs")
     files.write(out, envelope.payload)
