@@ -1,16 +1,15 @@
 """Who may add to a log, and what an entry can be looked up by."""
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from glasshouse_verify.charter import Chain, Link, verified_keyids
-from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
+from glasshouse_verify.dsse import Envelope, parse_envelope
 from glasshouse_verify.errors import FormatError, SignatureError, VerifyError
 from glasshouse_verify.statement import Statement, Use, parse_statement
 
 from glasshouse.ledger.digests import named_digests
 from glasshouse.ledger.errors import EntryRefused, NotAdmitted
-from glasshouse.ledger.log import Log, lookup, read_entries
+from glasshouse.ledger.log import Log, lookup, read_entries, read_head
 from glasshouse.storage.db import Database
 
 
@@ -42,10 +41,10 @@ class OpenAdmission:
         if not entry.startswith(b'{"payload"'):
             return frozenset()
         try:
-            envelope, statement = _parse(entry)
+            _, statement = _parse(entry)
         except FormatError:
             return frozenset()
-        return lookup_digests(envelope, statement)
+        return _lookup_digests(statement)
 
     def observe(self, index: int, entry: bytes) -> None:
         """See Admission."""
@@ -84,15 +83,15 @@ class CharterAdmission:
 
     def load(self, database: Database, log: Log) -> None:
         """See Admission. Every amendment names its predecessor, so the look-up leads from one to the next."""
-        found = True
-        while found:
-            predecessor = self.newest
-            for index in lookup(database, log, bytes.fromhex(predecessor.id)):
-                for entry in read_entries(database, log, index, index + 1):
+        predecessor, after = self.newest, -1
+        while indexes := lookup(database, log, bytes.fromhex(predecessor.id), after=after):
+            for after in indexes:
+                for entry in read_entries(database, log, after, after + 1):
                     self.observe(entry.index, entry.data)
                 if self.newest is not predecessor:
                     break
-            found = self.newest is not predecessor
+            predecessor = self.newest
+        self._next_index = read_head(database, log).sequenced
 
     def admit(self, entry: bytes) -> frozenset[bytes]:
         """See Admission."""
@@ -115,7 +114,7 @@ class CharterAdmission:
                 field="envelope.signatures",
                 fix="sign with a key that the charter names and has not stopped",
             )
-        return lookup_digests(envelope, statement)
+        return _lookup_digests(statement)
 
     def observe(self, index: int, entry: bytes) -> None:
         """See Admission."""
@@ -137,10 +136,8 @@ class CharterAdmission:
         return key is not None and (key.stops is None or key.stops > self._next_index)
 
 
-def lookup_digests(envelope: Envelope, statement: Statement) -> frozenset[bytes]:
-    """What an entry is found by: every digest the statement names, and the statement's own identity."""
-    named: Iterable[str] = (*named_digests(statement), statement_id(envelope.payload))
-    return frozenset(map(bytes.fromhex, named))
+def _lookup_digests(statement: Statement) -> frozenset[bytes]:
+    return frozenset(map(bytes.fromhex, named_digests(statement)))
 
 
 def _parse(entry: bytes) -> tuple[Envelope, Statement]:

@@ -12,6 +12,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -33,6 +34,7 @@ from glasshouse_verify.tile import (
 )
 from glasshouse_verify.tree import HashReader
 
+from glasshouse.ledger.digests import MAX_LOOKUP
 from glasshouse.ledger.errors import LedgerError, NotThere, Refused, Unavailable
 from glasshouse.ledger.outgoing import open_http, read_bounded
 from glasshouse.storage import files
@@ -152,11 +154,19 @@ class LedgerClient:
 
     def lookup(self, sha256: str) -> list[int]:
         """The indexes of the entries that name a digest or have it as their statement's identity, ascending."""
-        answer = self._parsed(lambda: json.loads(self._call("GET", f"lookup/{sha256}", MAX_JSON_BYTES)))
-        indexes = answer.get("indexes") if isinstance(answer, dict) else None
-        if not isinstance(indexes, list) or not all(type(index) is int and index >= 0 for index in indexes):
-            raise Unavailable(f"{self.url} answers something else than a list of indexes")
-        return sorted(indexes)
+        found: list[int] = []
+        while True:
+            # A server answers a part at a time; the last part is empty.
+            after = f"?after={found[-1]}" if found else ""
+            answer = self._parsed(partial(json.loads, self._call("GET", f"lookup/{sha256}{after}", MAX_JSON_BYTES)))
+            indexes = answer.get("indexes") if isinstance(answer, dict) else None
+            if not isinstance(indexes, list) or not all(type(index) is int and index >= 0 for index in indexes):
+                raise Unavailable(f"{self.url} answers something else than a list of indexes")
+            if len(indexes) < MAX_LOOKUP:
+                return found + indexes
+            if indexes != sorted(set(indexes)) or indexes[0] <= (found or [-1])[-1]:
+                raise Unavailable(f"{self.url} answers indexes that do not ascend")
+            found += indexes
 
     def proof(self, index: int) -> bytes:
         """The tlog-proof of an entry against the witnessed checkpoint."""

@@ -4,6 +4,9 @@ from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.statement import Statement
 
+# How many entries one look-up answers; the rest are asked for by the last index answered.
+MAX_LOOKUP = 10_000
+
 
 def named_digests(statement: Statement) -> frozenset[str]:
     """Its own id and every SHA-256 that it names: what it can be looked up by, and which blobs may be stored."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from glasshouse_verify.note import ED25519, VerifierKey, format_vkey, parse_vkey
 
+from glasshouse.ledger.digests import MAX_LOOKUP
 from glasshouse.ledger.errors import EntryRefused, LogExists, LogMissing
 from glasshouse.storage.db import Database, load_migrations, load_queries, migrate
 from glasshouse.storage.objects import ObjectStore
@@ -17,7 +18,6 @@ QUERIES = load_queries(__package__)
 CHECKPOINT_KEY = "checkpoint"
 PENDING_KEY = "checkpoint.pending"
 BLOB_PREFIX = "blob/"
-MAX_LOOKUP = 10_000
 _ROWS_PER_FETCH = 512
 
 
@@ -115,11 +115,11 @@ def find_index(database: Database, log: Log, leaf: bytes) -> int | None:
     return None if row is None else _int(row[0])
 
 
-def lookup(database: Database, log: Log, digest: bytes) -> list[int]:
-    """The indexes of the entries whose statement names the digest, lowest first, at most MAX_LOOKUP."""
+def lookup(database: Database, log: Log, digest: bytes, *, after: int = -1) -> list[int]:
+    """The entries above index ``after`` that name the digest, lowest first, at most MAX_LOOKUP."""
     with database.transaction() as connection:
         rows = connection.execute(
-            QUERIES["lookup"], {"log_id": log.id, "digest": digest, "limit": MAX_LOOKUP}
+            QUERIES["lookup"], {"log_id": log.id, "digest": digest, "after": after, "limit": MAX_LOOKUP}
         ).fetchall()
     return [_int(row[0]) for row in rows]
 

@@ -52,7 +52,10 @@ order by index;
 select index from ledger.entry where log_id = %(log_id)s and leaf = %(leaf)s;
 
 -- name: lookup
-select index from ledger.digest where log_id = %(log_id)s and digest = %(digest)s order by index limit %(limit)s;
+select index from ledger.digest
+where log_id = %(log_id)s and digest = %(digest)s and index > %(after)s
+order by index
+limit %(limit)s;
 
 -- The compare-and-swap: nothing is updated unless the newest signed tree is still the one the new tree was built on.
 -- name: sign

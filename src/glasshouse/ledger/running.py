@@ -86,9 +86,12 @@ class RunningLog:
             raise LogAlarm(self.alarm)
         return self._sequencer.submit([new_entry(entry, self.admission) for entry in entries])
 
-    def lookup(self, digest: bytes) -> list[int]:
-        """The durable entries that name the digest or have it as their statement's identity, ascending."""
-        return lookup(self.database, self.log, digest)
+    def lookup(self, digest: bytes, *, after: int = -1) -> list[int]:
+        """The durable entries that name the digest or have it as their statement's identity, ascending.
+
+        Those above index ``after``, at most MAX_LOOKUP.
+        """
+        return lookup(self.database, self.log, digest, after=after)
 
     def proof(self, index: int) -> bytes:
         """The tlog-proof of an entry against the published checkpoint. Raises NotThere."""

@@ -113,7 +113,9 @@ class _Api:
 
     async def lookup(self, request: Request) -> Response:
         digest = _digest(request)
-        indexes = await asyncio.to_thread(self._log.lookup, digest)
+        after = request.query_params.get("after")
+        above = -1 if after is None else parse_decimal(after, "after")
+        indexes = await asyncio.to_thread(lambda: self._log.lookup(digest, after=above))
         return json_response({"schema": "glasshouse.lookup/v1", "digest": digest.hex(), "indexes": indexes})
 
     async def proof(self, request: Request) -> Response:
