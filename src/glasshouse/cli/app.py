@@ -32,7 +32,7 @@ GROUPS = {
     "charter": "charter",
     "key": "key",
     "ledger": "ledger",
-    "conveyor": "conveyor",
+    "conveyor": "moving",
     "evidence": "evidence",
     "status": "audit",
     "hold": "hold",
