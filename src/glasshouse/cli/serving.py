@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import signal
+import sys
 from collections.abc import Iterator
 
 import uvicorn
@@ -36,6 +38,8 @@ def run_server(node: Node) -> None:
     if serve is None:
         raise SettingsError("serve", "the node serves nothing", 'Add [serve] listen = "127.0.0.1:8471".')
     host, _, port = serve.listen.rpartition(":")
+    # The HTTP server sends itself again the signal that has stopped it; what was opened here is to be closed then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
         routes: list[BaseRoute] = []
         if node.settings.ledger is not None:
