@@ -10,10 +10,11 @@ from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import parse_envelope, statement_id
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.note import parse_note
+from glasshouse_verify.policy import Policy
 from glasshouse_verify.policy_file import parse_policy
 from glasshouse_verify.statement import parse_statement
 
-from glasshouse.cli.wiring import JsonOption, LedgerOption, NodeOption, emit
+from glasshouse.cli.wiring import JsonOption, LedgerOption, NodeOption, emit, follow_pin
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.fsck import check_log
 from glasshouse.parties.errors import SettingsError
@@ -129,6 +130,14 @@ def proof(
         typer.echo(client.proof(index).decode(), nl=False)
 
 
+def _policy(data: bytes, place: str) -> Policy:
+    if not data.startswith(b"{"):
+        return parse_policy(data)
+    pin = data.rstrip(b"\n")
+    chain = follow_pin(place, pin).chain if "://" in place else Chain(pin)
+    return chain.newest.charter.policy
+
+
 @app.command()
 def fsck(
     place: Annotated[str, typer.Argument(help="a ledger's URL, or a directory of tiles")],
@@ -137,9 +146,12 @@ def fsck(
     ] = Path("charter.json"),
     as_json: JsonOption = False,
 ) -> None:
-    """Check a whole log: every entry against every tile against the signed checkpoint."""
-    data = policy.read_bytes()
-    rules = Chain(data.rstrip(b"\n")).newest.charter.policy if data.startswith(b"{") else parse_policy(data)
+    """Check a whole log: every entry against every tile against the signed checkpoint.
+
+    With a pin and a URL the amendments are followed, so that keys may have changed since; of a directory of tiles the
+    pin knows the first keys only, and later ones take a policy file.
+    """
+    rules = _policy(policy.read_bytes(), place)
     if "://" in place:
         with LedgerClient(place) as client:
             report = check_log(client.get, rules)
