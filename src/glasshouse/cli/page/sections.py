@@ -3,17 +3,16 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from glasshouse_verify.charter import Charter, apply_patch, entitled, verified_keyids
 from glasshouse_verify.codec import Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope
 from glasshouse_verify.errors import VerifyError
-from glasshouse_verify.evidence import Attested, Evidence, Logged, envelope_of
+from glasshouse_verify.evidence import Evidence
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import check_checkpoint
 from glasshouse_verify.report import Claim, Outcome, Report, State, utc
-from glasshouse_verify.statement import Rebuild, Release, Source, Status, Use, parse_statement
+from glasshouse_verify.statement import Rebuild, Release, Source, Status, Use, make_statement, parse_statement
 
 from glasshouse.cli.page.markup import Markup, join, lines, tag
 
@@ -49,10 +48,13 @@ class Subject:
         self.evidence = evidence
         self.charters = list(_charters(pin, evidence))
         self.charter = self.charters[-1][1]
-        self.source: Source = _says(evidence.source)
-        self.release: Release = _says(evidence.release)
-        self.rebuilds: list[tuple[int, Rebuild]] = [(logged.index, _says(logged)) for logged in evidence.rebuilds]
-        self.status: Status | None = None if evidence.status is None else _says(evidence.status)
+        self.source: Source = decode(Source, evidence.source.predicate, "evidence.source")
+        self.release: Release = decode(Release, evidence.release.predicate, "evidence.release")
+        self.rebuilds: list[tuple[int, Rebuild]] = [
+            (logged.index, decode(Rebuild, logged.predicate, "evidence.rebuilds")) for logged in evidence.rebuilds
+        ]
+        status = evidence.status
+        self.status: Status | None = None if status is None else decode(Status, status.predicate, "evidence.status")
         named = (evidence.platform, evidence.name)
         self.file = next((f for f in self.release.files if (f.platform, f.name) == named), self.release.files[0])
 
@@ -77,10 +79,6 @@ def _charters(pin: bytes, evidence: Evidence) -> Iterator[tuple[int, Charter]]:
     for amendment in evidence.amendments:
         document = apply_patch(document, amendment.delta)
         yield amendment.index, decode(Charter, document, "charter")
-
-
-def _says(attested: Attested | Logged) -> Any:
-    return parse_statement(envelope_of(attested).payload).predicate
 
 
 # --- facts ---------------------------------------------------------------------------------------------------------
@@ -244,7 +242,8 @@ def _status_acts(subject: Subject) -> Iterator[Act]:
     status, logged = subject.status, subject.evidence.status
     if status is None or logged is None:
         return
-    for party in _signers(subject.charter, envelope_of(logged), Use.STATUS):
+    envelope = Envelope(payload=make_statement(Use.STATUS, status), signatures=logged.signatures)
+    for party in _signers(subject.charter, envelope, Use.STATUS):
         text = f"Signed the status of all {status.rows.size} files released so far"
         yield Act(party=party, text=text, entry=logged.index, when=status.time)
 

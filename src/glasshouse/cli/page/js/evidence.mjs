@@ -1,7 +1,7 @@
 // Evidence: one small file that proves offline what a released file is, given the pinned first charter.
 // The reference is glasshouse_verify/evidence.py.
 
-import { FormatError, decodeBase64, formatJson, parseJson, utf8 } from "./encoding.mjs";
+import { FormatError, parseJson } from "./encoding.mjs";
 import { bytes, digest, fileName, identifier, integer, json, list, optional, record, string } from "./records.mjs";
 import { rowProof } from "./tlog.mjs";
 
@@ -9,7 +9,7 @@ const SCHEMA = "glasshouse.evidence/v1";
 const MAX_EVIDENCE = 1_000_000;
 
 const signatures = list(record({ keyid: digest, sig: bytes() }));
-const logged = record({ statement: json, signatures, index: integer });
+const logged = record({ predicate: json, signatures, index: integer });
 const shape = record({
   schema: string,
   pin: digest,
@@ -22,7 +22,7 @@ const shape = record({
   release: logged,
   provenance: record({ statement: json, signatures }),
   rebuilds: list(logged),
-  hashes: string,
+  hashes: bytes(),
   status: optional(logged),
   row: optional(rowProof),
 });
@@ -34,19 +34,12 @@ export function parseEvidence(data) {
   if ((evidence.status === undefined) !== (evidence.row === undefined)) {
     throw new FormatError("evidence.row", "stands with the status or not at all");
   }
-  splitHashes(evidence.hashes);
+  if (evidence.hashes.length % 32) {
+    throw new FormatError("evidence.hashes", "must be a whole number of 32-byte hashes");
+  }
   return evidence;
 }
 
-/** The DSSE envelope that an inline statement stands for. */
-export const envelopeOf = (attested) => ({
-  payload: utf8(formatJson(attested.statement)),
-  signatures: attested.signatures,
-});
-
 /** The 32-byte hashes of the multiproof. */
-export function splitHashes(text) {
-  const data = decodeBase64(text, "evidence.hashes");
-  if (data.length % 32) throw new FormatError("evidence.hashes", "must be a whole number of 32-byte hashes");
-  return Array.from({ length: data.length / 32 }, (_, n) => data.slice(32 * n, 32 * n + 32));
-}
+export const nodesOf = ({ hashes }) =>
+  Array.from({ length: hashes.length / 32 }, (_, n) => hashes.slice(32 * n, 32 * n + 32));

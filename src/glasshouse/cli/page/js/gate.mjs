@@ -3,12 +3,12 @@
 // precedence. The first two claims carry the others: where one of them fails, nothing after it is said.
 
 import { Chain } from "./charter.mjs";
-import { FormatError, VerifyError, byCodePoint, formatJson, fromHex, sameBytes, sha256Hex } from "./encoding.mjs";
-import { envelopeOf, parseEvidence, splitHashes } from "./evidence.mjs";
+import { FormatError, VerifyError, byCodePoint, formatJson, fromHex, sameBytes, sha256Hex, utf8 } from "./encoding.mjs";
+import { nodesOf, parseEvidence } from "./evidence.mjs";
 import { checkCheckpoint, parseNote } from "./note.mjs";
 import { Outcome, Refused, mismatch, notAuthorised, outcomeOf, quote, undecided, utc } from "./report.mjs";
 import { formatEnvelope, statementId } from "./signing.mjs";
-import { buildParameters, parseStatement, statusKey, statusRow } from "./statement.mjs";
+import { buildParameters, makeStatement, parseStatement, statusKey, statusRow } from "./statement.mjs";
 import { leafHash, verifyMultiproof, verifyRow } from "./tlog.mjs";
 
 const NO_RESULT = ["build-failed", "pack-not-received"];
@@ -46,12 +46,10 @@ function stripped(data) {
   return data.slice(0, data.findLastIndex((byte) => byte !== LF) + 1);
 }
 
-/** A statement of the evidence, parsed: who signed it and whether it stands in the ledger is still to be checked. */
-async function entryOf(logged, use) {
-  const envelope = envelopeOf(logged);
-  const statement = await parseStatement(envelope.payload);
-  if (statement.use !== use) throw new FormatError(`evidence.${use}`, "is another kind of statement");
-  return { index: logged.index, envelope, id: await statementId(envelope.payload), says: statement.predicate };
+/** A statement as the evidence shows it: who signed it, and whether it stands in the ledger, comes later. */
+async function entryOf({ predicate, signatures, index }, use) {
+  const { says, payload } = await makeStatement(use, predicate, `evidence.${use}`);
+  return { index, envelope: { payload, signatures }, id: await statementId(payload), says };
 }
 
 class Gate {
@@ -115,7 +113,7 @@ class Gate {
     const leaves = await this.leaves();
     const cuts = handovers.map((handover) => handover.size);
     if (this.theStatus) cuts.push(BigInt(this.theStatus.says.checkpoint.size));
-    this.cutRoots = await verifyMultiproof(leaves, cuts, head.size, head.root, splitHashes(this.evidence.hashes));
+    this.cutRoots = await verifyMultiproof(leaves, cuts, head.size, head.root, nodesOf(this.evidence));
     if (handovers.some((handover) => !sameBytes(this.cutRoots.get(handover.size), handover.root))) {
       throw notAuthorised("a handover checkpoint is of another history of the ledger");
     }
@@ -208,7 +206,8 @@ class Gate {
   }
 
   async provenance() {
-    const [envelope, release] = [envelopeOf(this.evidence.provenance), this.theRelease.says];
+    const [{ statement, signatures }, release] = [this.evidence.provenance, this.theRelease.says];
+    const envelope = { payload: utf8(formatJson(statement)), signatures };
     if ((await sha256Hex(formatEnvelope(envelope))) !== release.provenance) {
       throw mismatch("the provenance is not the one that the release names");
     }

@@ -162,6 +162,13 @@ export function formatStatement(use, subjects, predicate) {
   return utf8(formatJson({ _type: STATEMENT_TYPE, predicateType: predicateType(use), predicate, subject }));
 }
 
+/** One of our own statements from the JSON of its predicate: what it says, and its payload. */
+export async function makeStatement(use, predicate, where) {
+  const { read, subjects } = KINDS.get(predicateType(use));
+  const says = await read(predicate, where);
+  return { says, payload: formatStatement(use, await subjects(says), predicate) };
+}
+
 /** A statement read strictly from its payload: its use, its predicate and its subject. */
 export async function parseStatement(payload) {
   const value = frame(parseJson(payload, "statement", MAX_ENTRY), "statement");
