@@ -39,7 +39,7 @@ class EnvironmentRow:
     suite: Identifier
     architecture: Identifier
     packages: tuple[Text, ...]
-    links: tuple[tuple[Path, ...], ...] = ()
+    links: tuple[tuple[Path, ...], ...]
     key: str = "environment"
 
     def __post_init__(self) -> None:

@@ -49,6 +49,7 @@ class Outer:
     names: tuple[Identifier, ...]
     anything: Json
     raw: str
+    schema: str = "outer/v1"
     maybe: Inner | None = None
     many: tuple[Text, ...] | None = None
 
@@ -62,6 +63,7 @@ SAMPLE: dict[str, Any] = {
     "names": ["a", "b"],
     "anything": [1, {"x": None}, "y"],
     "raw": "\x00 any text",
+    "schema": "outer/v1",
     "maybe": {"number": 5},
     "many": [],
 }
@@ -160,6 +162,8 @@ def test_a_missing_member(member: str) -> None:
         ({"table": [["one", {"number": 1}]]}, "outer.table"),
         ({"names": "ab"}, "outer.names"),
         ({"names": ["a", 1]}, "outer.names[1]"),
+        ({"schema": "outer/v2"}, "outer.schema"),
+        ({"schema": None}, "outer.schema"),
         ({"maybe": None}, "outer.maybe"),
         ({"many": None}, "outer.many"),
         ({"many": ["\x07"]}, "outer.many[0]"),

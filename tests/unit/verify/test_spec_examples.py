@@ -15,12 +15,12 @@ from glasshouse_verify.dsse import (
     Envelope,
     EnvelopeSignature,
     format_envelope,
-    keyid,
     pae,
     parse_envelope,
     statement_id,
     verify_envelope,
 )
+from glasshouse_verify.ed25519 import keyid
 from glasshouse_verify.encoding import JSON, encode_base64, format_json, parse_json
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.manifest import AbsenceProof, ManifestTree, format_rows, parse_rows, verify_absence

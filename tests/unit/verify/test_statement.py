@@ -60,7 +60,8 @@ def document(use: Use) -> dict[str, Any]:
 def members(kind: Any, value: Any, place: Place = ()) -> Iterator[tuple[Place, Any, bool]]:
     """Every member of every record inside `value`: its place, its annotation, and whether it is required."""
     if is_dataclass(kind):
-        for name, (hint, required) in _members(kind).items():
+        for name, (hint, default) in _members(kind).items():
+            required = default is not None
             if name in value:
                 inner = next((a for a in get_args(hint) if a is not type(None)), hint) if not required else hint
                 yield (*place, name), inner, required

@@ -11,7 +11,8 @@ pattern is a FormatError that names the member, and encode(decode(v)) == v for e
     bytes; Hash, PublicKey  base64 in its only spelling; of 32 bytes
     Json                    any value, passed through
     tuple[X, ...]           array          Mapping[K, X]   object
-    X | None                member left out when None; null is never written
+    X | None = None         member left out when None; null is never written
+    X = constant            member that has to be there and to be this
     dataclass               object         StrEnum         one of its values
 """
 
@@ -56,15 +57,10 @@ _BASE64_LENGTHS: dict[object, int | None] = {bytes: None, PublicKey: 32, Hash: 3
 
 
 @cache
-def _compiled(kind: object) -> re.Pattern[str]:
-    return re.compile(_PATTERNS[kind][0], re.DOTALL)
-
-
-@cache
-def _members(record: type) -> dict[str, tuple[Any, bool]]:
-    """Member name → (type, required)."""
+def _members(record: type) -> dict[str, tuple[Any, Any]]:
+    """Member name → (type, default)."""
     hints = get_type_hints(record)
-    return {f.name: (hints[f.name], f.default is MISSING) for f in fields(record)}
+    return {f.name: (hints[f.name], f.default) for f in fields(record)}
 
 
 def decode(kind: Any, value: object, where: str) -> Any:
@@ -75,7 +71,7 @@ def decode(kind: Any, value: object, where: str) -> Any:
         return expect(kind, value, where)
     if kind in _PATTERNS:
         text = expect(str, value, where)
-        if not _compiled(kind).fullmatch(text):
+        if not re.fullmatch(_PATTERNS[kind][0], text, re.DOTALL):
             raise FormatError(where, _PATTERNS[kind][1])
         return text
     if kind in _BASE64_LENGTHS:
@@ -121,10 +117,12 @@ def _decode_record(kind: type, value: object, where: str) -> object:
         if name not in members:
             raise FormatError(f"{where}.{name}", "is not a known member")
     arguments = {}
-    for name, (hint, required) in members.items():
+    for name, (hint, default) in members.items():
         if name in object_:
             arguments[name] = decode(hint, object_[name], f"{where}.{name}")
-        elif required:
+            if default not in (MISSING, None, arguments[name]):
+                raise FormatError(f"{where}.{name}", f"must be {default}")
+        elif default is not None:
             raise FormatError(f"{where}.{name}", "is missing")
     return kind(**arguments)
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 from glasshouse_verify import ed25519
 from glasshouse_verify.codec import Digest, decode, encode
-from glasshouse_verify.ed25519 import keyid as keyid
 from glasshouse_verify.encoding import format_json, parse_json
 from glasshouse_verify.errors import FormatError
 
@@ -40,34 +39,23 @@ class Envelope:
     """A payload with one or more signatures, none of them checked yet."""
 
     payload: bytes
-    signatures: tuple[EnvelopeSignature, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wire:
-    """The JSON of an envelope."""
-
-    payload: bytes
-    payloadType: str
+    payloadType: str = PAYLOAD_TYPE
     signatures: tuple[EnvelopeSignature, ...]
 
 
 def parse_envelope(data: bytes) -> Envelope:
     """Read an envelope of at most `MAX_ENTRY` bytes; `FormatError` unless `format_envelope` would write these bytes."""
-    wire: _Wire = decode(_Wire, parse_json(data, "envelope", MAX_ENTRY), "envelope")
-    if wire.payloadType != PAYLOAD_TYPE:
-        raise FormatError("envelope.payloadType", f"not {PAYLOAD_TYPE}")
-    if not 1 <= len(wire.signatures) <= MAX_SIGNATURES:
-        raise FormatError("envelope.signatures", f"{len(wire.signatures)}, expected 1 to {MAX_SIGNATURES}")
-    if len({signature.keyid for signature in wire.signatures}) < len(wire.signatures):
+    envelope: Envelope = decode(Envelope, parse_json(data, "envelope", MAX_ENTRY), "envelope")
+    if not 1 <= len(envelope.signatures) <= MAX_SIGNATURES:
+        raise FormatError("envelope.signatures", f"{len(envelope.signatures)}, expected 1 to {MAX_SIGNATURES}")
+    if len({signature.keyid for signature in envelope.signatures}) < len(envelope.signatures):
         raise FormatError("envelope.signatures", "a key signs twice")
-    return Envelope(payload=wire.payload, signatures=wire.signatures)
+    return envelope
 
 
 def format_envelope(envelope: Envelope) -> bytes:
     """Write the entry bytes of an envelope; `FormatError` if `parse_envelope` would refuse them."""
-    wire = _Wire(payload=envelope.payload, payloadType=PAYLOAD_TYPE, signatures=envelope.signatures)
-    data = format_json(encode(wire))
+    data = format_json(encode(envelope))
     parse_envelope(data)
     return data
 

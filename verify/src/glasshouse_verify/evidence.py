@@ -56,7 +56,7 @@ class Amendment:
 class Evidence:
     """The parsed file. `status` and `row` are absent where the oversight parties have not spoken yet."""
 
-    schema: str
+    schema: str = SCHEMA
     pin: Digest
     platform: Identifier
     name: FileName
@@ -72,8 +72,6 @@ class Evidence:
     row: RowProof | None = None
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise FormatError("evidence.schema", f"must be {SCHEMA}")
         if (self.status is None) != (self.row is None):
             raise FormatError("evidence.row", "stands with the status or not at all")
         if len(self.hashes) % 32:

@@ -280,26 +280,6 @@ class Statement:
     payload: bytes
 
 
-def make_statement(use: Use, predicate: Predicate) -> bytes:
-    """The canonical payload that claims `predicate`; raises FormatError where the result would not parse."""
-    subjects = predicate.subjects()
-    return format_statement(predicate_type(use), subjects, encode(predicate))
-
-
-def format_statement(kind: str, subjects: list[Subject], predicate: object) -> bytes:
-    """Canonical payload of any in-toto statement; foreign predicate types too."""
-    payload = format_json(
-        {
-            "_type": STATEMENT_TYPE,
-            "predicateType": kind,
-            "predicate": predicate,
-            "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects],
-        }
-    )
-    parse_statement(payload)
-    return payload
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Digests:
     sha256: Digest
@@ -315,17 +295,29 @@ class _Subject:
 class _Frame:
     """The JSON of a statement."""
 
-    _type: str
+    _type: str = STATEMENT_TYPE
     predicate: Json
     predicateType: str
     subject: tuple[_Subject, ...]
 
 
+def make_statement(use: Use, predicate: Predicate) -> bytes:
+    """The canonical payload that claims `predicate`; raises FormatError where the result would not parse."""
+    subjects = predicate.subjects()
+    return format_statement(predicate_type(use), subjects, encode(predicate))
+
+
+def format_statement(kind: str, subjects: list[Subject], predicate: object) -> bytes:
+    """Canonical payload of any in-toto statement; foreign predicate types too."""
+    subject = tuple(_Subject(name=name, digest=_Digests(sha256=Digest(digest))) for name, digest in subjects)
+    payload = format_json(encode(_Frame(predicateType=kind, predicate=predicate, subject=subject)))
+    parse_statement(payload)
+    return payload
+
+
 def parse_statement(payload: bytes) -> Statement:
     """Parse a statement strictly; raises FormatError naming the member."""
     frame: _Frame = decode(_Frame, parse_json(payload, "statement", MAX_ENTRY), "statement")
-    if frame._type != STATEMENT_TYPE:
-        raise FormatError("statement._type", f"must be {STATEMENT_TYPE}")
     subject = tuple((item.name, item.digest.sha256) for item in frame.subject)
     if not subject:
         raise FormatError("statement.subject", "must not be empty")
