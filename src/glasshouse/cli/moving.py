@@ -1,4 +1,4 @@
-"""`glasshouse conveyor move`: build the current products at another site, and draft the amendment that leaves the old."""
+"""`glasshouse conveyor move`: build the current products at another site; draft the amendment that leaves the first."""
 
 import json
 import tempfile
