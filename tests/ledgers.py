@@ -72,9 +72,11 @@ class RunningWitness:
 
 
 @contextlib.contextmanager
-def witness_node(path: Path, name: str, logs: Sequence[VerifierKey]) -> Iterator[RunningWitness]:
+def witness_node(
+    path: Path, name: str, logs: Sequence[VerifierKey], *, clock: Callable[[], float] = time.time
+) -> Iterator[RunningWitness]:
     notary = witness_notary(name)
-    state = Witness(path, name=name, keys=KeyRing(FileSigner(notary.private)), logs=logs)
+    state = Witness(path, name=name, keys=KeyRing(FileSigner(notary.private)), logs=logs, clock=clock)
     try:
         with served(create_witness_app(state)) as url:
             yield RunningWitness(notary=notary, state=state, url=url)

@@ -1,4 +1,4 @@
-"""What the charter-bound rule remembers over a restart. Whom it turns away is played in attacks/test_l12_outsider.py."""
+"""What the charter-bound rule remembers over a restart. Whom it refuses is played in attacks/test_l12_outsider.py."""
 
 from pathlib import Path
 
