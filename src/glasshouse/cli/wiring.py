@@ -3,6 +3,7 @@
 import contextlib
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from glasshouse_verify.note import parse_note
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.errors import NotThere
 from glasshouse.ledger.history import History
+from glasshouse.ledger.promises import Promises
 from glasshouse.ledger.view import View
 from glasshouse.parties.errors import KeyUnavailable
 from glasshouse.parties.node import KEY_USES, Node, is_entitled, open_node
@@ -47,6 +49,7 @@ class Session:
     client: LedgerClient
     view: View
     history: History
+    promises: Promises
     _opened: dict[str, Signer] = field(default_factory=dict)
     newest: int = -1
 
@@ -58,6 +61,7 @@ class Session:
     def follow(self) -> History:
         """Bring view and history up to the newest witnessed checkpoint."""
         follow(self.client, self.view, self.history)
+        self.promises.settle(self.view, int(time.time()))
         return self.history
 
     def signer(self, purpose: str) -> Signer:
@@ -85,7 +89,10 @@ class Session:
 
     def post(self, envelope: Envelope, blobs: Mapping[str, Path | bytes] | None = None) -> int:
         """Log an envelope, then store the blobs that it names; returns its index once both are durable."""
-        index = post(self.client, envelope, blobs or {})
+        entry = format_envelope(envelope)
+        index = self.client.add(entry)
+        self.promises.keep(index, entry, int(time.time()))
+        put_blobs(self.client, blobs or {})
         self.newest = max(self.newest, index)
         return index
 
@@ -144,9 +151,14 @@ class _Handover:
 def post(client: LedgerClient, envelope: Envelope, blobs: Mapping[str, Path | bytes]) -> int:
     """Log an envelope, then store the blobs that it names."""
     index = client.add(format_envelope(envelope))
+    put_blobs(client, blobs)
+    return index
+
+
+def put_blobs(client: LedgerClient, blobs: Mapping[str, Path | bytes]) -> None:
+    """Store blobs that logged statements name."""
     for digest, content in blobs.items():
         client.put_blob(digest, content)
-    return index
 
 
 @contextlib.contextmanager
@@ -156,7 +168,8 @@ def open_session(directory: Path, name: str = "view") -> Iterator[Session]:
     history = History(node.pin)
     charter = history.chain.newest.charter
     with LedgerClient(charter.ledger.url) as client, View(node.data / name, charter.policy) as view:
-        yield Session(node=node, client=client, view=view, history=history)
+        promises = Promises(node.data / name / "promises")
+        yield Session(node=node, client=client, view=view, history=history, promises=promises)
 
 
 def follow_pin(url: str, pin: bytes) -> History:

@@ -18,6 +18,7 @@ LedgerError
 ├── Refused             the server refuses the request; .status, .field and .fix
 ├── NotThere            the server has no such checkpoint, tile, entry or blob (yet)
 ├── EvidenceUnavailable the ledger does not hold what evidence for the file needs
+├── PromiseBroken       an index that the ledger promised stands for another entry, or for none long afterwards
 └── ViewError           what the server shows cannot be taken into a verified view; the view is unchanged
     ├── RolledBack      an older checkpoint than the view has verified
     ├── SplitView       another tree of a size the view has verified, or a tree that does not extend it
@@ -123,6 +124,10 @@ class NotThere(LedgerError):
 
 class EvidenceUnavailable(LedgerError):
     """The ledger does not hold what evidence for the file needs."""
+
+
+class PromiseBroken(LedgerError):
+    """An index that the ledger promised stands for another entry, or for none long afterwards."""
 
 
 class ViewError(LedgerError):
