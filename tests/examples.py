@@ -1,6 +1,7 @@
 """Examples of the formats above the ledger, made by the code that writes them, from keys and times that never change.
 
-The pages under docs/spec/ show them in blocks that begin with ```json NAME, indented for people. To write them anew:
+The pages under docs/spec/ show them in blocks that begin with ```json NAME (indented for people) or ```toml NAME. To
+write them anew:
 
     python tests/examples.py
 """
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from glasshouse_verify.alarm import Finding, Hold
+from glasshouse_verify.charter import Role
 from glasshouse_verify.cli import main as verify
+from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import parse_envelope
 from glasshouse_verify.evidence import format_evidence
 from glasshouse_verify.manifest import ManifestTree
+from glasshouse_verify.note import COSIGNATURE_V1, ED25519, format_vkey
 from glasshouse_verify.row import RowProof
 from glasshouse_verify.statement import (
     Action,
@@ -29,15 +33,22 @@ from glasshouse_verify.statement import (
     make_statement,
     parse_statement,
 )
-from world import FILE, NOW, PLATFORM, SHIPPED, World, digest
+from world import FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest
+
+from glasshouse.parties.card import SCHEMA as CARD_SCHEMA
+from glasshouse.parties.card import Card, CardKey, CardLedger, CardSite, CardWitness, format_settings
+from glasshouse.parties.node import NodeSettings
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "spec"
-BLOCK = re.compile(r"^```json ([a-z0-9-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(json|toml) ([a-z0-9-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def payloads() -> dict[Use, bytes]:
     """A statement of every kind, each with all its optional members."""
-    world = World(parties={"ngo": {"recipient": "age1example"}, "w1": {"acts_for": "acme"}})
+    gate = {"blind": True, "blind_window": 3_600}
+    world = World(
+        parties={"lab": {"recipient": "age1example"}, "w1": {"acts_for": "acme"}}, products={PRODUCT: {"gate": gate}}
+    )
     source = world.source(commit="9f2c41d", authors=("Ann",), reviewers=("Bob", "Eve"))
     release = world.release(source=source, unsigned=digest(b"before the signature was embedded"), committed=("lab",))
     provenance = parse_envelope(world.blobs[world.statement(release).provenance]).payload
@@ -88,16 +99,41 @@ def examples() -> dict[str, Any]:
     hold = Hold(party="lab", action=Action.HOLD, release=release, reason="key reported stolen", time=NOW)
     (row,) = world.history.status_rows()
     found: dict[str, Any] = {use.value: json.loads(payload) for use, payload in payloads().items()}
-    found["charter-predicate"] = found.pop(Use.CHARTER)["predicate"]
+    found["charter"] = found["charter"]["predicate"]
     found["evidence"] = json.loads(format_evidence(world.evidence()))
     found["status-row"] = row
     world.post(make_statement(Use.HOLD, hold), "lab")
     (found["status-row-held"],) = world.history.status_rows()
     proof = ManifestTree([row]).prove(row["key"])
     if isinstance(proof, RowProof):
-        found["status-row-proof"] = proof.to_json()
+        found["status-row-proof"] = encode(proof)
     found["answer"] = json.loads(answer(["--json"]))
+    found["card"] = encode(card())
+    found["node"] = format_settings(node_settings())
     return found
+
+
+def card() -> Card:
+    """The card of a ledger-running vendor, with every member; its keys are those of the world."""
+    world = World()
+    return Card(
+        schema=CARD_SCHEMA,
+        party="acme",
+        name="Acme Security",
+        roles=(Role.LEDGER, Role.WITNESS, Role.VENDOR, Role.MEMBER),
+        site=CardSite(id="zurich-1", name="Zurich", jurisdiction="CH"),
+        keys=(CardKey(public=world.keys["acme"].public, uses=(Use.SOURCE, Use.RELEASE, Use.HOLD)),),
+        recipient="age1example",
+        acts_for="beta",
+        ledger=CardLedger(
+            origin=ORIGIN, key=format_vkey(world.vkey(ORIGIN, "log", ED25519)), url="https://ledger.acme.example"
+        ),
+        witness=CardWitness(
+            name="acme",
+            key=format_vkey(world.vkey("w.acme.example", "w1-note", COSIGNATURE_V1)),
+            url="https://ledger.acme.example",
+        ),
+    )
 
 
 def answer(options: list[str]) -> str:
@@ -113,8 +149,46 @@ def answer(options: list[str]) -> str:
     return printed.getvalue().replace(f"{name}/", "")
 
 
+def node_settings() -> NodeSettings:
+    """Every table and every member of node.toml."""
+    token = {"module": "/usr/lib/softhsm/libsofthsm2.so", "token": "acme", "label": "release", "pin_file": "keys/pin"}
+    return NodeSettings.model_validate(
+        {
+            "party": "acme",
+            "name": "Acme Security",
+            "site": {"id": "zurich-1", "name": "Zurich", "jurisdiction": "CH"},
+            "pin": "first-charter.json",
+            "acts_for": "beta",
+            "member": True,
+            "cache": "~/.cache/glasshouse",
+            "serve": {"listen": "127.0.0.1:8471", "url": "https://ledger.acme.example"},
+            "ledger": {
+                "origin": "ledger.acme.example",
+                "open": True,
+                "publish_seconds": 2.5,
+                "max_blob_bytes": 1_000_000_000,
+            },
+            "witness": {
+                "name": "acme.witness",
+                "logs": [format_vkey(World().vkey("example.com/log", "log", ED25519))],
+                "poll_seconds": 10.0,
+            },
+            "conveyor": {"timestamps": "https://time.example/timestamp"},
+            "rebuilder": {"poll_seconds": 30.0},
+            "auditor": {"poll_seconds": 30.0, "proposes": True},
+            "timestamp": {},
+            "database": {"dsn": "postgresql://acme@db.example/glasshouse"},
+            "objects": {"url": "s3://acme-ledger"},
+            "mirrors": {"debian": "http://mirror.example/debian"},
+            "keys": {"release": token},
+        }
+    )
+
+
 def shown(value: Any) -> str:
     """A value as a page shows it."""
+    if isinstance(value, str):
+        return value
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
@@ -123,7 +197,7 @@ def main() -> None:
     made = examples()
     for page in sorted(PAGES.glob("*.md")):
         text = page.read_text()
-        new = BLOCK.sub(lambda block: f"```json {block[1]}\n{shown(made[block[1]])}```", text)
+        new = BLOCK.sub(lambda block: f"```{block[1]} {block[2]}\n{shown(made[block[2]])}```", text)
         if new != text:
             page.write_text(new)
 
