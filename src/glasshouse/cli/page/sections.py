@@ -4,15 +4,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from glasshouse_verify.charter import Charter, apply_patch, entitled, verified_keyids
+from glasshouse_verify.charter import Charter, apply_patch, entitled
 from glasshouse_verify.codec import Identifier, decode, encode
-from glasshouse_verify.dsse import Envelope
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.evidence import Evidence
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import check_checkpoint
-from glasshouse_verify.report import Claim, Outcome, Report, State, utc
-from glasshouse_verify.statement import Rebuild, Release, Source, Status, Use, make_statement, parse_statement
+from glasshouse_verify.report import Claim, Outcome, Report, utc
+from glasshouse_verify.statement import Rebuild, Release, Source, Status, Use, parse_statement
 
 from glasshouse.cli.page.markup import Markup, join, lines, tag
 
@@ -36,6 +35,7 @@ class Act:
 
     party: str
     text: str
+    note: str = ""
     entry: int | None = None
     when: int | None = None
 
@@ -51,10 +51,11 @@ class Subject:
         self.source: Source = decode(Source, evidence.source.predicate, "evidence.source")
         self.release: Release = decode(Release, evidence.release.predicate, "evidence.release")
         self.rebuilds: list[tuple[int, Rebuild]] = [
-            (logged.index, decode(Rebuild, logged.predicate, "evidence.rebuilds")) for logged in evidence.rebuilds
+            (logged.index, decode(Rebuild, logged.predicate, "evidence.rebuild")) for logged in evidence.rebuilds
         ]
-        status = evidence.status
-        self.status: Status | None = None if status is None else decode(Status, status.predicate, "evidence.status")
+        self.status: Status | None = None
+        if evidence.status is not None:
+            self.status = decode(Status, evidence.status.predicate, "evidence.status")
         named = (evidence.platform, evidence.name)
         self.file = next((f for f in self.release.files if (f.platform, f.name) == named), self.release.files[0])
 
@@ -147,19 +148,30 @@ def _claim(subject: Subject, name: str, title: str, claim: Claim | None) -> Mark
     checked = claim is not None and name != "file"
     state = claim.state.value if claim is not None and checked else _OPEN
     claim = claim or Claim(claim=name, text=NOT_REACHED)
-    who = ", ".join(subject.name_of(party) for party in claim.by)
-    when = "" if claim.when is None else shown(claim.when)
-    heading = tag("h3", tag("span", title, class_="title"), " ", tag("span", word(state), class_="word"))
+    rows = {
+        "by": ("By", ", ".join(subject.name_of(party) for party in claim.by)),
+        "when": ("When", "" if claim.when is None else shown(claim.when)),
+        "limit": ("Not shown", claim.limit),
+        "recheck": ("Recheck", tag("code", claim.recheck) if claim.recheck else ""),
+    }
     body = tag(
         "div",
-        heading,
+        tag("h3", tag("span", title, class_="title"), " ", tag("span", word(state), class_="word")),
         tag("p", claim.text, class_="text"),
-        tag("p", " · ".join(filter(None, (who, when))), class_="by", hidden=not (who or when)),
-        tag("p", "Does not show: ", tag("span", claim.limit), class_="limit", hidden=not claim.limit),
-        tag("p", "Check it again: ", tag("code", claim.recheck), class_="recheck", hidden=not claim.recheck),
+        tag("dl", *(_row(name, label, value) for name, (label, value) in rows.items())),
         class_="body",
     )
     return tag("li", icon(state), body, data_claim=name, data_state=state)
+
+
+def _row(name: str, label: str, value: str) -> Markup:
+    return tag(
+        "div",
+        tag("dt", label),
+        tag("dd", value or (tag("code", "") if name == "recheck" else "")),
+        class_=name,
+        hidden=not value,
+    )
 
 
 def word(state: str) -> str:
@@ -181,7 +193,9 @@ def checked(report: Report, at: int) -> Markup:
         Outcome.NOT_AUTHORISED: "It found somebody not authorised.",
         Outcome.UNDECIDED: "The evidence did not suffice.",
     }[outcome]
-    return join("As checked by the command on ", time_of(at), f". {answer} Give this page the file to check it here.")
+    text = join("As checked by the command on ", time_of(at), f". {answer} Give this page the file to check it here.")
+    state = Claim(text="", outcome=outcome).state
+    return tag("p", text, id="checked", class_="checked", data_state=state)
 
 
 # --- who did what --------------------------------------------------------------------------------------------------
@@ -208,7 +222,13 @@ def _person(subject: Subject, party: str, acts: list[Act]) -> Markup:
 def _act(act: Act) -> Markup:
     entry = () if act.entry is None else (f"ledger entry {act.entry}",)
     when = () if act.when is None else (time_of(act.when),)
-    return tag("li", act.text, tag("span", *_between(" · ", *entry, *when), class_="when", hidden=not (entry or when)))
+    below = _between(" · ", *entry, *when)
+    return tag(
+        "li",
+        act.text,
+        tag("span", act.note, class_="note", hidden=not act.note),
+        tag("span", *below, class_="when", hidden=not (entry or when)),
+    )
 
 
 def _between(mark: str, *parts: str) -> Iterator[str]:
@@ -230,9 +250,8 @@ def _acts(subject: Subject) -> Iterator[Act]:
         text = f"Rebuilt it from the source: {rebuild.verdict}"
         if rebuild.explanation:
             text += f" ({rebuild.explanation})"
-        if rebuild.not_varied:
-            text += ". Not varied: " + "; ".join(rebuild.not_varied)
-        yield Act(party=rebuild.party, text=text, entry=index, when=rebuild.time)
+        note = "; ".join(rebuild.not_varied)
+        yield Act(party=rebuild.party, text=text, note=note and f"Not varied: {note}", entry=index, when=rebuild.time)
     yield from _status_acts(subject)
     yield from _witness_acts(subject)
     yield from _member_acts(subject)
@@ -242,9 +261,9 @@ def _status_acts(subject: Subject) -> Iterator[Act]:
     status, logged = subject.status, subject.evidence.status
     if status is None or logged is None:
         return
-    envelope = Envelope(payload=make_statement(Use.STATUS, status), signatures=logged.signatures)
-    for party in _signers(subject.charter, envelope, Use.STATUS):
-        text = f"Signed the status of all {status.rows.size} files released so far"
+    for party in entitled(subject.charter, (signature.keyid for signature in logged.signatures), Use.STATUS):
+        size = status.rows.size
+        text = f"Signed the status of {'the one file' if size == 1 else f'all {size} files'} released so far"
         yield Act(party=party, text=text, entry=logged.index, when=status.time)
 
 
@@ -270,21 +289,9 @@ def _member_acts(subject: Subject) -> Iterator[Act]:
         yield Act(party=party, text=f"Votes on the charter: {members.quorum} of {len(members.parties)} decide")
 
 
-def _signers(charter: Charter, envelope: Envelope, use: Use) -> list[Identifier]:
-    try:
-        return list(entitled(charter, verified_keyids(charter, envelope), use))
-    except VerifyError:
-        return []
-
-
 def until(subject: Subject) -> Markup:
     """How long the evidence stays fresh."""
     moment = subject.fresh_until()
     if moment is None:
         return Markup("")
     return join("This evidence counts as fresh until ", time_of(moment), "; after that, fetch it anew.")
-
-
-def state_of(outcome: Outcome) -> State:
-    """The state that an outcome stands for."""
-    return Claim(text="", outcome=outcome).state

@@ -10,6 +10,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 from shlex import quote
@@ -23,13 +24,14 @@ from glasshouse_verify.gate import check_file
 from glasshouse_verify.report import Outcome, Report, utc
 
 from glasshouse.cli.page import sections
-from glasshouse.cli.page.markup import Markup, join
+from glasshouse.cli.page.markup import join
 
-MAX_PAGE = 150_000
 _PARTS = files("glasshouse.cli.page")
 _FIRST_MODULE = "screen"
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z0-9]+)\.mjs";\n', re.MULTILINE)
-_EXPORT = re.compile(r"^export ", re.MULTILINE)
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([a-z0-9]+)\.mjs";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export ((?:const|class|function|async function) (\w+))", re.MULTILINE)
+# Whole lines only: what is left is code as it stands in the module.
+_COMMENT = re.compile(r"^ *(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)\n|^\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ def write_page(evidence: bytes, pin: bytes, at: int, name: str) -> Page:
         "written": utc(at),
         "written_text": sections.shown(at),
         "evidence": join(evidence.decode()),
-        "evidence_name": Markup(join(name).replace('"', "&quot;")),
+        "evidence_name": escape(name),
         "evidence_size": f"{len(evidence):,}",
         "charter": join(pin.decode()),
         "charter_size": f"{len(pin):,}",
@@ -93,15 +95,17 @@ def _inline() -> tuple[str, str, str]:
 
 
 def script() -> str:
-    """The modules as one: each after those it imports, without import and export."""
+    """The modules as one script: each a function of those it imports, so that what they do not export stays theirs."""
     done: dict[str, str] = {}
 
     def add(module: str) -> None:
         text = _read(f"js/{module}.mjs")
-        for needed in _IMPORT.findall(text):
+        for _, needed in _IMPORT.findall(text):
             if needed not in done:
                 add(needed)
-        done[module] = _EXPORT.sub("", _IMPORT.sub("", text))
+        body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const {\1} = \2;\n", _COMMENT.sub("", text)))
+        exported = ", ".join(name for _, name in _EXPORT.findall(text))
+        done[module] = f"const {module} = (() => {{\n{body.strip()}\nreturn {{ {exported} }};\n}})();\n"
 
     add(_FIRST_MODULE)
     return "".join(done.values())

@@ -7,7 +7,7 @@ import {
   boolean, bytes, choice, country, digest, identifier, integer, list, mapping, optional, product, record, string, text,
 } from "./records.mjs";
 import { checkPublic, keyid, statementId, verifyEnvelope } from "./signing.mjs";
-import { formatStatement, parseStatement, register, verdict } from "./statement.mjs";
+import { makeStatement, parseStatement, register, verdict } from "./statement.mjs";
 
 const NEGATIVE = ["differs", "build-failed", "pack-not-received"];
 const USES = ["charter", "source", "provenance", "release", "commit", "rebuild", "status", "hold", "finding"];
@@ -245,13 +245,12 @@ export class Chain {
     return this.links.findLast((link) => link.index < index) ?? this.links[0];
   }
 
-  /** Add the amendment that a merge patch of the newest charter makes, if it has its votes; return its envelope. */
+  /** Add the amendment that a merge patch of the newest charter makes, if it has its votes; return its entry. */
   async amend({ delta, signatures, index }) {
     const { newest } = this;
     const document = applyPatch(newest.charter.document, delta);
-    const subject = ["charter", await sha256Hex(utf8(formatJson(document)))];
-    const envelope = { payload: formatStatement("charter", [subject], document), signatures };
-    const charter = await charterOf(envelope.payload);
+    const { says: charter, payload } = await makeStatement("charter", document, "evidence.charter");
+    const envelope = { payload, signatures };
     if (index <= newest.index) {
       throw new VerifyError(`the amendment at entry ${index} does not come after its predecessor`);
     }
@@ -262,8 +261,8 @@ export class Chain {
     if (count < quorum) {
       throw new VerifyError(`charter ${charter.version} has ${count} of the ${quorum} member votes it needs`);
     }
-    this.links.push({ charter, id: await statementId(envelope.payload), index });
-    return envelope;
+    this.links.push({ charter, id: await statementId(payload), index });
+    return { index, envelope };
   }
 
   /**

@@ -10,35 +10,34 @@ const MAX_EVIDENCE = 1_000_000;
 
 const signatures = list(record({ keyid: digest, sig: bytes() }));
 const logged = record({ predicate: json, signatures, index: integer });
-const shape = record({
-  schema: string,
-  pin: digest,
-  platform: identifier,
-  name: fileName,
-  checkpoint: string,
-  amendments: list(record({ delta: json, signatures, index: integer })),
-  handovers: list(string),
-  source: logged,
-  release: logged,
-  provenance: record({ statement: json, signatures }),
-  rebuilds: list(logged),
-  hashes: bytes(),
-  status: optional(logged),
-  row: optional(rowProof),
-});
+const shape = record(
+  {
+    schema: string,
+    pin: digest,
+    platform: identifier,
+    name: fileName,
+    checkpoint: string,
+    amendments: list(record({ delta: json, signatures, index: integer })),
+    handovers: list(string),
+    source: logged,
+    release: logged,
+    provenance: record({ statement: json, signatures }),
+    rebuilds: list(logged),
+    hashes: bytes(),
+    status: optional(logged),
+    row: optional(rowProof),
+  },
+  ({ schema, status, row, hashes }) => {
+    if (schema !== SCHEMA) throw new FormatError("evidence.schema", `must be ${SCHEMA}`);
+    if ((status === undefined) !== (row === undefined)) {
+      throw new FormatError("evidence.row", "stands with the status or not at all");
+    }
+    if (hashes.length % 32) throw new FormatError("evidence.hashes", "must be a whole number of 32-byte hashes");
+  },
+);
 
 /** Evidence read strictly from its bytes. */
-export function parseEvidence(data) {
-  const evidence = shape(parseJson(data, "evidence", MAX_EVIDENCE), "evidence");
-  if (evidence.schema !== SCHEMA) throw new FormatError("evidence.schema", `must be ${SCHEMA}`);
-  if ((evidence.status === undefined) !== (evidence.row === undefined)) {
-    throw new FormatError("evidence.row", "stands with the status or not at all");
-  }
-  if (evidence.hashes.length % 32) {
-    throw new FormatError("evidence.hashes", "must be a whole number of 32-byte hashes");
-  }
-  return evidence;
-}
+export const parseEvidence = (data) => shape(parseJson(data, "evidence", MAX_EVIDENCE), "evidence");
 
 /** The 32-byte hashes of the multiproof. */
 export const nodesOf = ({ hashes }) =>

@@ -20,6 +20,7 @@ const LIMITS = {
   release: "A release says what was shipped and by whom, not that it is harmless.",
   rebuild: "Clock, kernel and processor cannot be hidden from a build; each verdict says what was not varied.",
   status: "It holds as of its time; a hold placed since then shows in the next status.",
+  file: "",
 };
 const LF = 0x0a;
 
@@ -47,21 +48,21 @@ function stripped(data) {
 }
 
 /** A statement as the evidence shows it: who signed it, and whether it stands in the ledger, comes later. */
-async function entryOf({ predicate, signatures, index }, use) {
+async function entryOf(use, { predicate, signatures, index }) {
   const { says, payload } = await makeStatement(use, predicate, `evidence.${use}`);
-  return { index, envelope: { payload, signatures }, id: await statementId(payload), says };
+  return { use, index, says, envelope: { payload, signatures }, id: await statementId(payload) };
 }
 
 class Gate {
   static async open(pin, evidence, digest, at) {
     const gate = new Gate();
-    Object.assign(gate, { evidence, digest, at, claims: [], amendments: [], cutRoots: new Map() });
+    Object.assign(gate, { evidence, digest, at, claims: [], theRebuilds: [], cutRoots: new Map() });
     gate.chain = await Chain.from(pin);
-    gate.theSource = await entryOf(evidence.source, "source");
-    gate.theRelease = await entryOf(evidence.release, "release");
-    gate.theRebuilds = [];
-    for (const logged of evidence.rebuilds) gate.theRebuilds.push(await entryOf(logged, "rebuild"));
-    gate.theStatus = evidence.status && (await entryOf(evidence.status, "status"));
+    gate.theSource = await entryOf("source", evidence.source);
+    gate.theRelease = await entryOf("release", evidence.release);
+    for (const logged of evidence.rebuilds) gate.theRebuilds.push(await entryOf("rebuild", logged));
+    gate.theStatus = evidence.status && (await entryOf("status", evidence.status));
+    gate.entries = [gate.theSource, gate.theRelease, ...gate.theRebuilds, gate.theStatus].filter(Boolean);
     gate.vendor = gate.theRelease.says.product.split("/")[0];
     const { files } = gate.theRelease.says;
     gate.released = files.find((file) => file.platform === evidence.platform && file.name === evidence.name);
@@ -78,8 +79,9 @@ class Gate {
 
   async holds(claim) {
     try {
-      const { text, by, when, recheck } = await this[claim]();
-      this.claims.push({ claim, outcome: Outcome.VERIFIED, text, by, when, recheck, limit: LIMITS[claim] ?? "" });
+      const said = await this[claim]();
+      const [limit, recheck] = [LIMITS[claim], this.recheck(claim)];
+      this.claims.push({ claim, outcome: Outcome.VERIFIED, ...said, recheck, limit });
       return true;
     } catch (error) {
       if (error instanceof FormatError || !(error instanceof Refused || error instanceof VerifyError)) throw error;
@@ -95,15 +97,12 @@ class Gate {
     if (this.evidence.pin !== this.chain.newest.id) {
       throw notAuthorised("the evidence starts from another first charter than the one pinned");
     }
-    for (const amendment of this.evidence.amendments) {
-      this.amendments.push({ index: amendment.index, envelope: await this.chain.amend(amendment) });
-    }
+    for (const amendment of this.evidence.amendments) this.entries.push(await this.chain.amend(amendment));
     const { version, initiative, members, time } = this.chain.newest.charter;
     return {
       text: `version ${version} of the charter of ${initiative} follows from the version you pinned`,
       by: members.parties,
       when: time,
-      recheck: `glasshouse charter history --ledger ${this.url}`,
     };
   }
 
@@ -121,7 +120,6 @@ class Gate {
       text: `${leaves.size} statements stand in ${head.origin}, whose ${head.size} entries the witnesses cosigned`,
       by: witnesses.map(({ party }) => party),
       when: witnesses.map(({ time }) => time).reduce((a, b) => (a > b ? a : b)),
-      recheck: `glasshouse ledger fsck ${this.url}`,
     };
   }
 
@@ -158,11 +156,11 @@ class Gate {
   }
 
   async leaves() {
-    const entries = [...this.amendments, this.theSource, this.theRelease, ...this.theRebuilds];
-    if (this.theStatus) entries.push(this.theStatus);
     const leaves = new Map();
-    for (const { index, envelope } of entries) leaves.set(BigInt(index), await leafHash(formatEnvelope(envelope)));
-    if (leaves.size !== entries.length) throw new FormatError("evidence", "names one ledger index for two statements");
+    for (const { index, envelope } of this.entries) leaves.set(BigInt(index), await leafHash(formatEnvelope(envelope)));
+    if (leaves.size !== this.entries.length) {
+      throw new FormatError("evidence", "names one ledger index for two statements");
+    }
     return leaves;
   }
 
@@ -185,7 +183,7 @@ class Gate {
 
   async source() {
     const [source, release] = [this.theSource.says, this.theRelease.says];
-    await this.vendorKeys(this.theSource, "source");
+    await this.vendorKeys(this.theSource);
     if (
       source.product !== release.product || source.version !== release.version || this.theSource.id !== release.source
     ) {
@@ -201,7 +199,6 @@ class Gate {
       text: `${source.product} ${source.version} has ${size} source files under root ${root.slice(0, 16)}…`,
       by: [source.party, ...reviewed.sort(byCodePoint)],
       when: source.time,
-      recheck: this.recheck(this.theSource.index),
     };
   }
 
@@ -227,19 +224,17 @@ class Gate {
       text: `the conveyor in ${places} built these digests from that source`,
       by: [this.vendor],
       when: release.time,
-      recheck: this.recheck(this.theRelease.index),
     };
   }
 
   async release() {
     const release = this.theRelease.says;
-    const keys = await this.vendorKeys(this.theRelease, "release");
+    const keys = await this.vendorKeys(this.theRelease);
     const places = this.places(keys, this.product.gate.sign_in, "signed");
     return {
       text: `${release.product} ${release.version} was released, signed in ${places}`,
       by: [release.party],
       when: release.time,
-      recheck: this.recheck(this.theRelease.index),
     };
   }
 
@@ -259,12 +254,10 @@ class Gate {
       const short = `${good.size} of the ${rule.quorum} rebuilds that the charter asks for`;
       throw undecided([short, ...notes].join("; "));
     }
-    const { product, version } = this.theRelease.says;
     return {
       text: `${good.size} independent rebuilders got the same bytes (the charter asks for ${rule.quorum})`,
       by: [...good.keys()],
       when: Math.max(...good.values()),
-      recheck: `glasshouse rebuild ${product} ${version} --node NODE`,
     };
   }
 
@@ -325,7 +318,6 @@ class Gate {
       text: `this is the only release of that name, and no hold or negative verdict stands${superseded}`,
       by,
       when: entry.says.time,
-      recheck: `glasshouse status check --ledger ${this.url}`,
     };
   }
 
@@ -374,7 +366,6 @@ class Gate {
       text: `the bytes in hand are ${this.released.name} as released`,
       by: ["you"],
       when: this.at,
-      recheck: `sha256sum ${quote(this.released.name)}`,
     };
   }
 
@@ -389,9 +380,9 @@ class Gate {
     return row;
   }
 
-  async vendorKeys(entry, use) {
-    const keys = (await this.chain.signers(entry.envelope, use, entry.index)).get(this.vendor) ?? [];
-    if (entry.says.party !== this.vendor || keys.length === 0) {
+  async vendorKeys({ use, index, says, envelope }) {
+    const keys = (await this.chain.signers(envelope, use, index)).get(this.vendor) ?? [];
+    if (says.party !== this.vendor || keys.length === 0) {
       throw notAuthorised(`no key of ${this.vendor} that may sign a ${use} signed it`);
     }
     return keys;
@@ -407,11 +398,19 @@ class Gate {
     return here.join(", ");
   }
 
-  get url() {
-    return quote(this.chain.newest.charter.ledger.url);
-  }
-
-  recheck(index) {
-    return `glasshouse ledger entry ${index} --ledger ${this.url}`;
+  /** The command that checks a claim again. */
+  recheck(claim) {
+    const ledger = quote(this.chain.newest.charter.ledger.url);
+    const { product, version } = this.theRelease.says;
+    return {
+      charter: `glasshouse charter history --ledger ${ledger}`,
+      ledger: `glasshouse ledger fsck ${ledger}`,
+      source: `glasshouse ledger entry ${this.theSource.index} --ledger ${ledger}`,
+      provenance: `glasshouse ledger entry ${this.theRelease.index} --ledger ${ledger}`,
+      release: `glasshouse ledger entry ${this.theRelease.index} --ledger ${ledger}`,
+      rebuild: `glasshouse rebuild ${product} ${version} --node NODE`,
+      status: `glasshouse status check --ledger ${ledger}`,
+      file: `sha256sum ${quote(this.released.name)}`,
+    }[claim];
   }
 }

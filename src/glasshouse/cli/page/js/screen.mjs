@@ -8,11 +8,11 @@ import { canVerify, statementId } from "./signing.mjs";
 
 const WORDS = { verified: "Verified", mismatch: "Mismatch", undecided: "Undecided", open: "Not checked" };
 const ANSWERS = new Map([
-  [Outcome.VERIFIED, ["verified", "Verified", "These are the bytes that were released, and every claim holds."]],
-  [Outcome.MISMATCH, ["mismatch", "Mismatch", "Do not use this file: it, or what is said of it, contradicts the evidence."]],
-  [Outcome.NOT_AUTHORISED, ["mismatch", "Not authorised", "Do not use this file: who vouches for it was not entitled to."]],
-  [Outcome.UNDECIDED, ["undecided", "Undecided", "There is not enough evidence to say, or it is too old."]],
-  [Outcome.UNPARSEABLE, ["mismatch", "Unreadable", "The evidence or the charter is damaged or is something else."]],
+  [Outcome.VERIFIED, ["Verified", "These are the bytes that were released, and every claim holds."]],
+  [Outcome.MISMATCH, ["Mismatch", "Do not use this file: it, or what is said of it, contradicts the evidence."]],
+  [Outcome.NOT_AUTHORISED, ["Not authorised", "Do not use this file: who vouches for it was not entitled to."]],
+  [Outcome.UNDECIDED, ["Undecided", "There is not enough evidence to say, or it is too old."]],
+  [Outcome.UNPARSEABLE, ["Unreadable", "Nothing is verified: the evidence or the charter is not what it should be."]],
 ]);
 const NO_ED25519 = "This browser cannot check signatures; use glasshouse verify. Nothing is verified here.";
 
@@ -90,9 +90,10 @@ function facts(digest, now) {
 }
 
 function show({ outcome, claims, names, error }, digest, now) {
-  const [state, word, sentence] = ANSWERS.get(outcome);
+  const [word, sentence] = ANSWERS.get(outcome);
+  const state = stateOf(outcome);
   const reasons = claims.filter((claim) => claim.outcome === outcome && outcome !== Outcome.VERIFIED);
-  const why = error ? [error.message] : reasons.map((claim) => `${claim.claim}: ${claim.text}`);
+  const why = error ? [error.message] : reasons.map((claim) => `${titleOf(claim)}: ${claim.text}.`);
   say(state, word, sentence, ...why.map((text) => make("p", { class: "why" }, text)), facts(digest, now));
   at("checked").dataset.state = state;
   at("checked").textContent = `Checked here, in this browser, at ${stamp(now)}, with ${given.file.name} in hand.`;
@@ -101,6 +102,8 @@ function show({ outcome, claims, names, error }, digest, now) {
   }
 }
 
+const titleOf = ({ claim }) => document.querySelector(`[data-claim=${claim}] .title`).textContent;
+
 function showClaim(row, claim, names) {
   const state = claim ? stateOf(claim.outcome) : "open";
   const part = (name) => row.querySelector(`.${name}`);
@@ -108,17 +111,18 @@ function showClaim(row, claim, names) {
   part("icon").replaceWith(icon(state));
   part("word").textContent = WORDS[state].toLowerCase();
   part("text").textContent = claim?.text ?? "Not reached: a claim that this one stands on does not hold.";
-  const by = (claim?.by ?? []).map((id) => (names.has(id) ? `${names.get(id)} (${id})` : id)).join(", ");
   const when = claim?.when ?? null;
-  put(part("by"), [by, when === null ? "" : stamp(when)].filter(Boolean).join(" · "));
-  put(part("recheck"), claim?.recheck, "code");
-  put(part("limit"), claim?.limit, "span");
-}
-
-/** Set the text of a line, or of the part of it that changes; hide the line where there is none. */
-function put(line, text, within) {
-  line.hidden = !text;
-  (within ? line.querySelector(within) : line).textContent = text ?? "";
+  const rows = {
+    by: claim?.by.map((id) => (names.has(id) ? `${names.get(id)} (${id})` : id)).join(", "),
+    when: when === null ? "" : stamp(when),
+    limit: claim?.limit,
+    "recheck code": claim?.recheck,
+  };
+  for (const [place, text] of Object.entries(rows)) {
+    const [name, inner = "dd"] = place.split(" ");
+    part(name).hidden = !text;
+    part(name).querySelector(inner).textContent = text ?? "";
+  }
 }
 
 async function takeFile(file) {
@@ -163,6 +167,8 @@ function onDrop(event) {
 async function start() {
   at("no-script").hidden = true;
   for (const id of ["check", "own", "save"]) at(id).hidden = false;
+  // Otherwise a file that was fetched again under the same name could not be chosen again.
+  at("file").addEventListener("click", () => (at("file").value = ""));
   at("file").addEventListener("change", () => at("file").files.length > 0 && takeFile(at("file").files[0]));
   at("own-charter").addEventListener("change", () => takeOwn("charter", at("own-charter")));
   at("own-evidence").addEventListener("change", () => takeOwn("evidence", at("own-evidence")));

@@ -134,54 +134,52 @@ const frame = record({
   subject: list(record({ name: string, digest: record({ sha256: digest }) })),
 });
 
-const KINDS = new Map([[PROVENANCE_TYPE, { use: "provenance", read: foreign }]]);
+const PREDICATES = new Map();
 
-function foreign(value) {
-  if (!isObject(value)) throw new FormatError("statement.predicate", "must be an object");
-  return value;
-}
+const typeOf = (use) => (use === "provenance" ? PROVENANCE_TYPE : `${URI_BASE}${use}/v1`);
 
 /**
  * Make `read` (value, where) the reader of the predicates that keys with `use` sign. `subjects` gives pairs of name
  * and digest: the subject of our own predicates says nothing that they do not.
  */
 export function register(use, read, subjects) {
-  KINDS.set(predicateType(use), { use, read, subjects });
+  PREDICATES.set(use, { read, subjects });
 }
-
-const predicateType = (use) => `${URI_BASE}${use}/v1`;
 
 register("source", source, (says) => [[`${says.product}@${says.version}`, says.manifest.root]]);
 register("release", release, (says) => says.files.map((file) => [file.name, file.sha256]));
 register("rebuild", rebuild, (says) => says.files.map((file) => [file.name, file.shipped]));
 register("status", status, (says) => [["status", says.blob]]);
+register("provenance", (value) => (isObject(value) ? value : refuse("statement.predicate", "must be an object")));
 
-/** The canonical payload of one of our own statements. */
-export function formatStatement(use, subjects, predicate) {
-  const subject = subjects.map(([name, sha256]) => ({ name, digest: { sha256 } }));
-  return utf8(formatJson({ _type: STATEMENT_TYPE, predicateType: predicateType(use), predicate, subject }));
+function refuse(where, reason) {
+  throw new FormatError(where, reason);
 }
 
-/** One of our own statements from the JSON of its predicate: what it says, and its payload. */
+/** One of our own statements by its predicate (JSON): what it says, and the canonical payload that follows from it. */
 export async function makeStatement(use, predicate, where) {
-  const { read, subjects } = KINDS.get(predicateType(use));
+  const { read, subjects } = PREDICATES.get(use);
   const says = await read(predicate, where);
-  return { says, payload: formatStatement(use, await subjects(says), predicate) };
+  const subject = (await subjects(says)).map(([name, sha256]) => ({ name, digest: { sha256 } }));
+  const payload = utf8(formatJson({ _type: STATEMENT_TYPE, predicateType: typeOf(use), predicate, subject }));
+  if (payload.length > MAX_ENTRY) refuse("statement", `${payload.length} bytes, more than ${MAX_ENTRY}`);
+  return { says, payload };
 }
 
 /** A statement read strictly from its payload: its use, its predicate and its subject. */
 export async function parseStatement(payload) {
   const value = frame(parseJson(payload, "statement", MAX_ENTRY), "statement");
-  if (value._type !== STATEMENT_TYPE) throw new FormatError("statement._type", `must be ${STATEMENT_TYPE}`);
-  if (value.subject.length === 0) throw new FormatError("statement.subject", "must not be empty");
+  if (value._type !== STATEMENT_TYPE) refuse("statement._type", `must be ${STATEMENT_TYPE}`);
+  if (value.subject.length === 0) refuse("statement.subject", "must not be empty");
   const subject = value.subject.map((item) => [item.name, item.digest.sha256]);
-  const kind = KINDS.get(value.predicateType);
-  if (kind === undefined) throw new FormatError("statement.predicateType", "is not a type this version knows");
-  const predicate = await kind.read(value.predicate, kind.use);
-  if (kind.subjects && JSON.stringify(subject) !== JSON.stringify(await kind.subjects(predicate))) {
-    throw new FormatError("statement.subject", "does not follow from the predicate");
+  const use = [...PREDICATES.keys()].find((known) => typeOf(known) === value.predicateType);
+  if (use === undefined) refuse("statement.predicateType", "is not a type this version knows");
+  const { read, subjects } = PREDICATES.get(use);
+  const predicate = await read(value.predicate, use);
+  if (subjects && JSON.stringify(subject) !== JSON.stringify(await subjects(predicate))) {
+    refuse("statement.subject", "does not follow from the predicate");
   }
-  return { use: kind.use, predicate, subject };
+  return { use, predicate, subject };
 }
 
 /** What the provenance of a build must name: what went in, and nothing else. */
