@@ -24,7 +24,7 @@ COMMANDS = {
     "init": "node",
     "serve": "node",
     "work": "node",
-    "release": "conveyor",
+    "release": "releasing",
     "rebuild": "rebuild",
     "demo": "demo.command",
 }

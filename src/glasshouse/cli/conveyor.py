@@ -2,23 +2,20 @@
 
 import contextlib
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from glasshouse_verify.dsse import statement_id
-from glasshouse_verify.statement import Use
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from glasshouse.cli.wiring import JsonOption, NodeOption, Session, emit, open_session
+from glasshouse.cli.wiring import JsonOption, emit
 from glasshouse.conveyor.build import build as run_build
 from glasshouse.conveyor.lock import parse_lock
 from glasshouse.conveyor.origin import default_origins, fetch, resolve
 from glasshouse.conveyor.recipe import parse_recipe
-from glasshouse.conveyor.release import Order, Press, ReleaseRun
+from glasshouse.conveyor.release import Press
 from glasshouse.conveyor.rootfs import make_root
 from glasshouse.conveyor.sandbox import probe
 from glasshouse.conveyor.signing import CodeSigner
@@ -83,66 +80,6 @@ def build(
     outputs = [{"name": o.name, "sha256": o.sha256, "size": o.size} for o in result.outputs]
     document = {"schema": "glasshouse.build/v1", "outputs": outputs, "seconds": result.finished - result.started}
     emit(document, "\n".join(f"{o.sha256}  {out / o.name}" for o in result.outputs), as_json=as_json)
-
-
-def register(application: typer.Typer) -> None:
-    """Add the commands of this module that stand outside its group."""
-    application.command()(release)
-
-
-def release(
-    recipe: RecipeArgument,
-    version: Annotated[str, typer.Option("--version", help="the version to release")],
-    locked: LockOption = LOCK_FILE,
-    channel: Annotated[str, typer.Option("--channel", help="the channel to offer it on")] = "stable",
-    node: NodeOption = Path(),
-    as_json: JsonOption = False,
-) -> None:
-    """Fetch the source, seal its pack, build, sign in processes of their own, log and publish. Resumes where it was."""
-    console = Console(stderr=True)
-    with open_session(node) as session, open_press(session.node, session.agent) as press:
-        session.follow()
-        order = Order(
-            recipe=recipe,
-            version=version,
-            channel=channel,
-            lock=locked.read_bytes(),
-        )
-        directory = (
-            session.node.data / "releases" / parse_recipe((recipe / "recipe.toml").read_bytes()).product / version
-        )
-        run = ReleaseRun(directory, session.history.chain.newest.charter, order, press, say=console.log)
-        source = run.publish_source(int(time.time()))
-        indexes = [session.post(source.envelope, source.blobs)]
-        run.say("building in the sandbox")
-        run.build()
-        _await_commits(session, run, statement_id(source.envelope.payload))
-        released = run.sign_release(int(time.time()))
-        indexes.append(session.post(released.envelope, released.blobs))
-        signatures = run.detach()
-    document = {
-        "schema": "glasshouse.release/v1",
-        "product": run.product,
-        "version": version,
-        "entries": indexes,
-        "files": [str(path) for path in run.shipped],
-        "signatures": [str(path) for path in signatures],
-    }
-    text = f"Released {run.product} {version}: source at entry {indexes[0]}, release at entry {indexes[1]}"
-    emit(document, "\n".join([text, *(f"  {path}" for path in (*run.shipped, *signatures))]), as_json=as_json)
-
-
-def _await_commits(session: Session, run: ReleaseRun, source: str) -> None:
-    """Wait until every rebuilder has committed to its own build of the source, at most for the charter's window."""
-    gate = session.history.chain.newest.charter.products[run.product].gate
-    waiting = set(gate.rebuilders) if gate.blind_window else set()
-    deadline = time.monotonic() + (gate.blind_window or 0)
-    if waiting:
-        run.say(f"waiting for the commitments of {', '.join(sorted(waiting))}")
-    while waiting and time.monotonic() < deadline:
-        records = session.follow().standing(Use.COMMIT)
-        waiting -= {record.predicate.party for record in records if record.predicate.source == source}
-        time.sleep(0.5 if waiting else 0)
 
 
 @contextlib.contextmanager

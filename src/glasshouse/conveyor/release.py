@@ -223,6 +223,16 @@ class ReleaseRun:
         return [output.path for output in self._result().outputs]
 
     @property
+    def built(self) -> list[tuple[str, str]]:
+        """Name and SHA-256 of each built file."""
+        return [(output.name, output.sha256) for output in self._result().outputs]
+
+    @property
+    def recipients(self) -> list[str]:
+        """The parties that the source pack is encrypted to."""
+        return sorted(self._recipients)
+
+    @property
     def shipped(self) -> list[Path]:
         """The files as they are shipped: built, or built and signed."""
         return [self._place(path.name) for path in self.outputs]
@@ -252,7 +262,7 @@ class ReleaseRun:
             pack=Pack(
                 sha256=Digest(pack["sha256"]),
                 size=int(pack["size"]),
-                recipients=tuple(Identifier(party) for party in sorted(self._recipients)),
+                recipients=tuple(Identifier(party) for party in self.recipients),
             ),
             commit=None if fetched["commit"] is None else Text(fetched["commit"]),
         )
@@ -267,6 +277,7 @@ class ReleaseRun:
             log=out / "build.log",
             started=record["started"],
             finished=record["finished"],
+            executor=record["variations"]["executor"],
             variations=record["variations"],
             not_varied=NOT_VARIED,
         )
