@@ -7,7 +7,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glasshouse_verify.charter import make_patch
 from glasshouse_verify.checkpoint import parse_checkpoint
 from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
@@ -20,6 +19,8 @@ from glasshouse_verify.statement import Status, parse_statement
 from glasshouse_verify.status import status_key
 from glasshouse_verify.tree import multiproof
 from world import World
+
+from glasshouse.ledger.evidence import make_patch
 
 
 def index_of(world: World, identity: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from forgery import forge
-from glasshouse_verify.charter import Charter, make_patch
+from glasshouse_verify.charter import Charter
 from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.evidence import Amendment, Evidence
@@ -21,6 +21,8 @@ from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import Use, make_statement, parse_statement
 from onlookers import alarms
 from world import DAY, PRODUCT, World, charter_key, seeded, texts
+
+from glasshouse.ledger.evidence import make_patch
 
 PUPPET = seeded("puppet")
 WEAKER: dict[str, dict[str, Any]] = {

@@ -1,5 +1,6 @@
 """Whatever the values: statements, charters and merge patches come back as they were written."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import EnumMeta
@@ -9,7 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 from examples import payloads
 from glasshouse_verify import codec
-from glasshouse_verify.charter import Charter, apply_patch, make_patch
+from glasshouse_verify.charter import Charter, apply_patch
 from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.encoding import MAX_INTEGER, format_json, parse_json
 from glasshouse_verify.errors import FormatError, VerifyError
@@ -17,6 +18,8 @@ from glasshouse_verify.statement import Rebuild, Release, Use, Verdict, make_sta
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from world import World
+
+from glasshouse.ledger.evidence import make_patch
 
 DOCUMENT: dict[str, Any] = encode(World().history.chain.newest.charter)
 KINDS = {
@@ -26,10 +29,15 @@ KINDS = {
 }
 
 
+def texts(kind: Any) -> st.SearchStrategy[str]:
+    """Texts of a pattern of the codec."""
+    return st.from_regex(re.compile(codec._PATTERNS[kind][0], re.DOTALL), fullmatch=True)
+
+
 def values(hint: Any) -> st.SearchStrategy[Any]:
     """Values of an annotation that a record may have."""
     if hint in codec._PATTERNS:
-        return st.from_regex(codec._compiled(hint), fullmatch=True)
+        return texts(hint)
     if hint in codec._BASE64_LENGTHS:
         length = codec._BASE64_LENGTHS[hint]
         return st.binary(min_size=length or 0, max_size=length or 80)
@@ -132,7 +140,7 @@ def charters(draw: st.DrawFn) -> dict[str, Any]:
     people = draw(st.permutations(["acme", "lab", "ngo"]))[: draw(numbers)]
     document = apply_patch(DOCUMENT, {"products": {"acme/engine": None}})
     document["time"] = draw(st.integers(0, MAX_INTEGER))
-    document["initiative"] = draw(st.from_regex(codec._compiled(codec.Text), fullmatch=True).map(lambda t: t[:80]))
+    document["initiative"] = draw(texts(codec.Text).map(lambda t: t[:80]))
     document["members"] = {
         "parties": people,
         "quorum": draw(st.integers(len(people) // 2 + 1, len(people))),
@@ -142,7 +150,7 @@ def charters(draw: st.DrawFn) -> dict[str, Any]:
         "quorum": draw(st.integers(1, 2)),
         "maximum_age": draw(st.integers(1, 10**6)),
     }
-    names = draw(st.lists(st.from_regex(codec._compiled(codec.Identifier), fullmatch=True), max_size=3, unique=True))
+    names = draw(st.lists(texts(codec.Identifier), max_size=3, unique=True))
     for name in names:
         rule = apply_patch(DOCUMENT["products"]["acme/engine"], {"reviewers": draw(st.integers(0, 3))})
         document["products"][f"acme/{name}"] = rule

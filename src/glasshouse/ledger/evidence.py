@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from glasshouse_verify.charter import Chain, Charter, make_patch, vouchers
+from glasshouse_verify.charter import Chain, Charter, vouchers
 from glasshouse_verify.checkpoint import parse_checkpoint
 from glasshouse_verify.codec import Digest, FileName, Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
@@ -221,3 +221,16 @@ def _bare(data: bytes, charter: Charter) -> bytes:
     note = parse_note(data)
     known = {(key.name, key.key_id) for key in (*charter.policy.logs, *charter.policy.witnesses.values())}
     return format_note(replace(note, signatures=tuple(s for s in note.signatures if (s.name, s.key_id) in known)))
+
+
+def make_patch(old: Any, new: Any) -> Any:
+    """The merge patch with apply_patch(old, patch) == new; documents hold no null."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    patch: dict[str, Any] = {name: None for name in old if name not in new}
+    for name, value in new.items():
+        if name not in old:
+            patch[name] = value
+        elif old[name] != value:
+            patch[name] = make_patch(old[name], value)
+    return patch

@@ -10,7 +10,6 @@ from glasshouse_verify.charter import (
     apply_patch,
     check_successor,
     entitled,
-    make_patch,
     side,
     verified_keyids,
     vouchers,
@@ -23,6 +22,7 @@ from glasshouse_verify.note import COSIGNATURE_V1, ED25519, format_vkey
 from glasshouse_verify.statement import Use, make_statement, parse_statement
 from world import ORIGIN, PRODUCT, World, charter_key, digest, seeded
 
+from glasshouse.ledger.evidence import make_patch
 from glasshouse.parties.signer import sign_statement
 
 WORLD = World()

@@ -147,6 +147,6 @@ def test_members_that_may_be_absent_are_marked() -> None:
     """Every member of the kinds on the page that may be left out stands in a row that says so."""
     rows = [line for line in text_of("statement").splitlines() if line.startswith("|")]
     for kind in KINDS["statement"]:
-        for name, (_, required) in _members(kind).items():
-            if not required and name not in ("lifts", "successor"):
+        for name, (_, default) in _members(kind).items():
+            if default is None and name not in ("lifts", "successor"):
                 assert any(f"`{name}`" in row and "optional" in row for row in rows), f"{kind.__name__}.{name}"

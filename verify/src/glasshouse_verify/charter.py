@@ -413,16 +413,3 @@ def apply_patch(document: Any, patch: Any) -> Any:
         else:
             result[name] = apply_patch(result.get(name), value)
     return result
-
-
-def make_patch(old: Any, new: Any) -> Any:
-    """The merge patch with apply_patch(old, patch) == new; documents hold no null."""
-    if not isinstance(old, dict) or not isinstance(new, dict):
-        return new
-    patch: dict[str, Any] = {name: None for name in old if name not in new}
-    for name, value in new.items():
-        if name not in old:
-            patch[name] = value
-        elif old[name] != value:
-            patch[name] = make_patch(old[name], value)
-    return patch
