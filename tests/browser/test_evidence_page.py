@@ -162,9 +162,12 @@ def test_own_charter(visit: Visit) -> None:
     shown = visit.page.evaluate(
         "getSelection().selectAllChildren(document.getElementById('pin')), String(getSelection())"
     )
-    visit.give()
+    assert visit.give() == "Verified"
+    assert "rests on the charter in this page" in visit.text("#answer")
     assert visit.give(world.pin + b"\n", "#own-charter", "mine.json") == "Verified"
     assert "from mine.json" in visit.text("#answer")
+    assert "rests on the charter in this page" not in visit.text("#answer")
+    assert visit.text("#pin-file").replace(" ", "") == sha256(world.pin + b"\n").hexdigest()
     assert visit.text("#pin").replace(" ", "") == shown == json.loads(embedded(html))["pin"]
 
 
@@ -173,7 +176,7 @@ def test_charter_of_another_initiative(visit: Visit) -> None:
     visit.give()
     assert visit.give(World(initiative="Another").pin, "#own-charter", "other.json") == "Not authorised"
     assert visit.states() == ["mismatch"] + ["open"] * (CLAIMS - 1)
-    assert visit.text("#pin-note") == "From other.json."
+    assert visit.text("#pin-from") == "other.json"
     assert visit.give(b"{}", "#own-charter", "junk.json") == "Unreadable"
 
 

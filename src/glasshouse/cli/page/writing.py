@@ -65,6 +65,7 @@ def write_page(evidence: bytes, pin: bytes, at: int, name: str) -> Page:
         "facts": sections.facts(subject),
         "initiative": join(Chain(pin).newest.charter.initiative),
         "pin": sections.digest(statement_id(pin)),
+        "pin_file": sections.digest(sha256(pin).hexdigest()),
         "checked": sections.checked(report, at),
         "claims": sections.claims(subject, report),
         "people": sections.people(subject),

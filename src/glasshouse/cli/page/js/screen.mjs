@@ -1,6 +1,6 @@
 // The page's screen: takes the file in hand, has the gate judge it, and shows the answer. Nothing leaves the page.
 
-import { utf8 } from "./encoding.mjs";
+import { sha256Hex, utf8 } from "./encoding.mjs";
 import { checkFile } from "./gate.mjs";
 import { Outcome, stateOf, utc } from "./report.mjs";
 import { fileDigest } from "./sha256.mjs";
@@ -11,10 +11,13 @@ const ANSWERS = new Map([
   [Outcome.VERIFIED, ["Verified", "These are the bytes that were released, and every claim holds."]],
   [Outcome.MISMATCH, ["Mismatch", "Do not use this file: it, or what is said of it, contradicts the evidence."]],
   [Outcome.NOT_AUTHORISED, ["Not authorised", "Do not use this file: who vouches for it was not entitled to."]],
-  [Outcome.UNDECIDED, ["Undecided", "There is not enough evidence to say, or it is too old."]],
+  [Outcome.UNDECIDED, ["Undecided", "There is too little evidence, or it is too old; newer evidence may decide."]],
   [Outcome.UNPARSEABLE, ["Unreadable", "Nothing is verified: the evidence or the charter is not what it should be."]],
 ]);
 const NO_ED25519 = "This browser cannot check signatures; use glasshouse verify. Nothing is verified here.";
+
+const RESTS_ON = "That rests on the charter in this page: compare its id with the one you hold.";
+const PAGE = "this page";
 
 const at = (id) => document.getElementById(id);
 const embedded = (id) => utf8(at(id).textContent);
@@ -22,8 +25,8 @@ const stamp = (seconds) => utc(seconds).replace("T", " ").replace("Z", " UTC");
 
 const given = {
   file: null,
-  charter: { bytes: embedded("charter"), from: "this page" },
-  evidence: { bytes: embedded("evidence"), from: "this page" },
+  charter: { bytes: embedded("charter"), from: PAGE },
+  evidence: { bytes: embedded("evidence"), from: PAGE },
 };
 let turn = 0;
 
@@ -94,7 +97,8 @@ function show({ outcome, claims, names, error }, digest, now) {
   const state = stateOf(outcome);
   const reasons = claims.filter((claim) => claim.outcome === outcome && outcome !== Outcome.VERIFIED);
   const why = error ? [error.message] : reasons.map((claim) => `${titleOf(claim)}: ${claim.text}.`);
-  say(state, word, sentence, ...why.map((text) => make("p", { class: "why" }, text)), facts(digest, now));
+  if (outcome === Outcome.VERIFIED && given.charter.from === PAGE) why.push(RESTS_ON);
+  say(state, word, sentence, ...why.map((text) => make("p", {}, text)), facts(digest, now));
   at("checked").dataset.state = state;
   at("checked").textContent = `Checked here, in this browser, at ${stamp(now)}, with ${given.file.name} in hand.`;
   for (const row of document.querySelectorAll("[data-claim]")) {
@@ -134,7 +138,7 @@ async function takeFile(file) {
 async function takeOwn(name, input) {
   const [file] = input.files;
   const bytes = file ? new Uint8Array(await file.arrayBuffer()) : embedded(name);
-  given[name] = { bytes, from: file ? file.name : "this page" };
+  given[name] = { bytes, from: file ? file.name : PAGE };
   if (name === "charter") await showPin();
   await check();
 }
@@ -142,8 +146,10 @@ async function takeOwn(name, input) {
 async function showPin() {
   const { bytes, from } = given.charter;
   const id = await statementId(bytes.slice(0, bytes.findLastIndex((byte) => byte !== 0x0a) + 1));
-  at("pin").replaceChildren(...id.match(/.{8}/g).map((part) => make("span", {}, part)));
-  at("pin-note").textContent = `From ${from}.`;
+  for (const [place, digest] of [["pin", id], ["pin-file", await sha256Hex(bytes)]]) {
+    at(place).replaceChildren(...digest.match(/.{8}/g).map((part) => make("span", {}, part)));
+  }
+  at("pin-from").textContent = from;
 }
 
 function save(name, bytes) {
@@ -166,7 +172,7 @@ function onDrop(event) {
 
 async function start() {
   at("no-script").hidden = true;
-  for (const id of ["check", "own", "save"]) at(id).hidden = false;
+  for (const id of ["check", "save"]) at(id).hidden = false;
   // Otherwise a file that was fetched again under the same name could not be chosen again.
   at("file").addEventListener("click", () => (at("file").value = ""));
   at("file").addEventListener("change", () => at("file").files.length > 0 && takeFile(at("file").files[0]));
@@ -180,7 +186,8 @@ async function start() {
   });
   document.addEventListener("dragleave", (event) => event.relatedTarget ?? document.body.classList.remove("over"));
   document.addEventListener("drop", onDrop);
-  if (!(await canVerify())) say("undecided", "Not checked", NO_ED25519);
+  if (await canVerify()) at("own").hidden = false;
+  else say("undecided", "Not checked", NO_ED25519);
 }
 
 start();

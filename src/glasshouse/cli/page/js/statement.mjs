@@ -81,6 +81,7 @@ const rebuild = record(
     explanation: text,
     not_varied: list(text),
     time: integer,
+    executor: optional(text),
     opening: optional(record({ commit: digest, nonce: digest, outputs: tree })),
     opaque: optional(list(record({ path, sha256: digest }))),
     provenance: optional(digest),
