@@ -34,7 +34,8 @@ def document(place: Path) -> dict[str, Any]:
 
 
 def downloads(place: Path) -> list[Path]:
-    return sorted((place / "downloads").iterdir())
+    """The shipped files, without the signature files beside them."""
+    return sorted(file for file in (place / "downloads").iterdir() if file.suffix != ".sig")
 
 
 def verify(place: Path, file: Path, *extra: str) -> subprocess.CompletedProcess[str]:
@@ -60,6 +61,7 @@ def test_the_customer_has_pin_files_and_evidence(document: dict[str, Any], place
     names = [file.name for file in downloads(place)]
     assert any(name.startswith("yara_python-4.5.4") for name in names)
     assert any(name.endswith(".yarc") for name in names)
+    assert "zlib1.dll" in names
     for name in names:
         assert (place / "evidence" / f"{name}.evidence").stat().st_size <= MAX_EVIDENCE_BYTES
 
@@ -71,6 +73,21 @@ def test_each_file_verifies_offline_with_every_claim(document: dict[str, Any], p
         assert (done.returncode, answer["outcome"]) == (0, "verified")
         assert [claim["claim"] for claim in answer["claims"]] == CLAIMS
         assert {claim["state"] for claim in answer["claims"]} == {"verified"}
+
+
+def test_the_signed_library_is_the_rebuilt_one_but_for_its_signature(document: dict[str, Any], place: Path) -> None:
+    verdicts = {proof["claim"]: proof["by"] for proof in document["proven"] if "rebuilt from source" in proof["claim"]}
+    assert "zlib1.dll rebuilt from source: identical-modulo-signature" in verdicts
+    said = json.loads(verify(place, place / "downloads" / "zlib1.dll").stdout)["claims"]
+    assert any("the same bytes but for the signature inside" in claim["text"] for claim in said)
+
+
+def test_signature_files_hold(document: dict[str, Any], place: Path) -> None:
+    signatures = list((place / "downloads").glob("*.sig"))
+    assert {file.suffixes[-2] for file in signatures} == {".whl", ".tar"}
+    for file in signatures:
+        done = glasshouse("signature", "check", file.with_suffix(""), "--charter", place / "charter.json")
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_customer_refuses_what_is_not_the_file(document: dict[str, Any], place: Path, tmp_path: Path) -> None:

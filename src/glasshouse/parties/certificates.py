@@ -70,8 +70,8 @@ def create_chain(directory: Path, purpose: Purpose, organisation: str, now: int)
     )
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     files.create(directory / f"{purpose}{KEY_SUFFIX}", pem, mode=0o600)
-    files.create(directory / f"{purpose}{CERTIFICATE_SUFFIX}", leaf.public_bytes(Encoding.PEM))
-    files.create(directory / f"{purpose}{ROOT_SUFFIX}", root.public_bytes(Encoding.PEM))
+    files.create(directory / f"{purpose}{CERTIFICATE_SUFFIX}", leaf.public_bytes(Encoding.PEM), mode=0o600)
+    files.create(directory / f"{purpose}{ROOT_SUFFIX}", root.public_bytes(Encoding.PEM), mode=0o600)
     return fingerprint(leaf)
 
 

@@ -20,6 +20,7 @@ from glasshouse.cli.demo.errors import DemoFailed
 
 VENDOR, SUPERVISOR, REBUILDER = "acme", "lab", "second"
 WITNESSES = ("witness-1", "witness-2")
+TIMESTAMPER = WITNESSES[0]
 COUNCIL = "council"
 ORIGIN = "ledger.acme.example"
 STOP_SECONDS = 20.0
@@ -56,7 +57,13 @@ CAST = (
     ),
     Cast(party=REBUILDER, name="Second Rebuilder", site="oslo:NO:Oslo", roles=("rebuilder", "auditor")),
     Cast(party=COUNCIL, name="Customer Council", site="vienna:AT:Vienna", roles=("member",)),
-    Cast(party=WITNESSES[0], name="First Witness", site="berlin:DE:Berlin", roles=("witness",), listens=True),
+    Cast(
+        party=TIMESTAMPER,
+        name="First Witness",
+        site="berlin:DE:Berlin",
+        roles=("witness", "timestamp"),
+        listens=True,
+    ),
     Cast(party=WITNESSES[1], name="Second Witness", site="lisbon:PT:Lisbon", roles=("witness",), listens=True),
 )
 
@@ -198,15 +205,28 @@ def load(text: str) -> Mapping[str, Any]:
     return document
 
 
-def terms(products: Iterable[tuple[str, str, bool]]) -> Iterator[str]:
-    """The terms of the demo's charter (TOML), for products given as name, platform, and whether rebuilt blind."""
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What the charter says of a product; `authenticode` is the line that pins who signs its Windows files, or ""."""
+
+    product: str
+    platform: str
+    blind: bool
+    authenticode: str = ""
+
+
+def terms(offers: Iterable[Offer]) -> Iterator[str]:
+    """The terms of the demo's charter (TOML)."""
     yield 'initiative = "Glasshouse demo initiative"'
     yield f'proposer = "{VENDOR}"'
     yield f'[members]\nparties = ["{VENDOR}", "{SUPERVISOR}", "{COUNCIL}"]\nquorum = 2'
     yield f'[status]\nparties = ["{SUPERVISOR}", "{REBUILDER}"]\nquorum = 2\nmaximum_age = 86400'
     yield "[ledger]\nfaulty = 0"
-    for product, platform, blind in products:
-        yield f'[products."{product}"]\nplatforms = ["{platform}"]\nchannels = ["stable"]\nreviewers = 0'
-        yield f'[products."{product}".gate]\nrebuilders = ["{SUPERVISOR}", "{REBUILDER}"]\nquorum = 2'
-        yield f"blind = {str(blind).lower()}" + (f"\nblind_window = {BLIND_WINDOW_SECONDS}" if blind else "")
-        yield 'accept = ["identical"]\nbuild_in = ["CH"]\nsign_in = ["CH"]'
+    for offer in offers:
+        yield f'[products."{offer.product}"]\nplatforms = ["{offer.platform}"]\nchannels = ["stable"]\nreviewers = 0'
+        yield f'[products."{offer.product}".gate]\nrebuilders = ["{SUPERVISOR}", "{REBUILDER}"]\nquorum = 2'
+        yield f"blind = {str(offer.blind).lower()}" + (
+            f"\nblind_window = {BLIND_WINDOW_SECONDS}" if offer.blind else ""
+        )
+        accept = ["identical", "identical-modulo-signature"] if offer.authenticode else ["identical"]
+        yield f'accept = {json.dumps(accept)}\nbuild_in = ["CH"]\nsign_in = ["CH"]\n{offer.authenticode}'

@@ -2,7 +2,7 @@
 
 import shutil
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +15,11 @@ from glasshouse.cli.demo.stage import (
     CAST,
     REBUILDER,
     SUPERVISOR,
+    TIMESTAMPER,
     VENDOR,
     WITNESSES,
     Cast,
+    Offer,
     Stage,
     answers,
     free_ports,
@@ -25,6 +27,7 @@ from glasshouse.cli.demo.stage import (
     terms,
 )
 from glasshouse.cli.wiring import follow, read_pin
+from glasshouse.conveyor.detached import SUFFIX
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.history import History
 from glasshouse.ledger.view import View
@@ -33,6 +36,8 @@ from glasshouse.supervision.auditor import rows_of
 REBUILD_SECONDS = 900.0
 START_SECONDS = 60.0
 PARALLEL = 3
+# Certificates for signing Windows files, by the role that needs them.
+CERTIFICATES = {"conveyor": "codesign", "timestamp": "timestamp"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,11 @@ class Ware:
     def platform(self) -> str:
         """The platform that its files are for."""
         return str(self._document["platform"])
+
+    @property
+    def signed(self) -> bool:
+        """Whether it has files that are shipped with a signature inside."""
+        return bool(self._document.get("sign", {}).get("authenticode"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,23 +93,37 @@ class Story:
         stage = self.stage
         self.say("every party makes its own node and keys")
         stage.clear()
-        ports = free_ports(len(CAST))
+        ports = dict(zip(CAST, free_ports(len(CAST)), strict=True))
+        dated = next(f"http://127.0.0.1:{port}/timestamp" for cast, port in ports.items() if cast.party == TIMESTAMPER)
         with ThreadPoolExecutor(PARALLEL) as pool:
-            list(pool.map(self._init, CAST, ports))
+            list(pool.map(lambda cast: self._init(cast, ports[cast], dated), CAST))
         self.say("the members sign the first charter")
-        products = [(ware.product, ware.platform, ware in self.wares) for ware in (*self.wares, *self.extras)]
-        text = "\n".join(terms(products))
+        text = "\n".join(terms(self._offers()))
         (stage.root / "scratch" / "terms.toml").write_text(text + "\n")
         self._sign_charter()
         self._start()
 
-    def _init(self, cast: Cast, port: int) -> None:
+    def _init(self, cast: Cast, port: int, timestamps: str) -> None:
         stage = self.stage
         listen = ("--listen", f"127.0.0.1:{port}") if cast.listens else ()
         roles = [word for role in cast.roles for word in ("--role", role)]
         cache = stage.root / "cache" / cast.party
         identity = ("--party", cast.party, "--name", cast.name, "--site", cast.site, "--cache", str(cache))
-        stage.run("init", str(stage.node(cast.party)), *identity, *roles, *listen, *cast.extra)
+        node = stage.node(cast.party)
+        dated = ("--timestamps", timestamps) if "conveyor" in cast.roles else ()
+        stage.run("init", str(node), *identity, *roles, *listen, *dated, *cast.extra)
+        for role, purpose in CERTIFICATES.items():
+            if role in cast.roles:
+                stage.run("certificate", "create", purpose, "--node", node)
+
+    def _offers(self) -> Iterator[Offer]:
+        """Every product of the charter; the released ones are rebuilt blind."""
+        keys = {cast: self.stage.node(cast) / "keys" for cast in (VENDOR, TIMESTAMPER)}
+        pins = ("--signer", keys[VENDOR] / "codesign.pem", "--timestamper", keys[TIMESTAMPER] / "timestamp.pem")
+        line = self.stage.run("certificate", "pins", *pins).strip()
+        for ware in (*self.wares, *self.extras):
+            pinned = line if ware.signed else ""
+            yield Offer(product=ware.product, platform=ware.platform, blind=ware in self.wares, authenticode=pinned)
 
     def _sign_charter(self) -> None:
         stage, scratch = self.stage, self.stage.root / "scratch"
@@ -147,7 +171,7 @@ class Story:
             "release", ware.recipe, "--version", ware.version, "--lock", lock, "--node", stage.node(VENDOR), "--json"
         )
         files = [Path(name) for name in load(answer)["files"]]
-        for file in files:
+        for file in (*files, *load(answer)["signatures"]):
             shutil.copy(file, into)
         return [into / file.name for file in files]
 
@@ -210,8 +234,8 @@ class Story:
         return self._history
 
     def check(self) -> None:
-        """The customer fetches evidence for each file and checks it offline."""
-        files = sorted(self.stage.downloads.iterdir())
+        """The customer fetches evidence for each file and checks both offline, and its signature file if it has one."""
+        files = sorted(file for file in self.stage.downloads.iterdir() if file.suffix != SUFFIX)
         with ThreadPoolExecutor(PARALLEL) as pool:
             list(pool.map(self.fetch_evidence, files))
         for file in files:
@@ -221,6 +245,8 @@ class Story:
             for claim in answer["claims"]:
                 by = ", ".join(claim["by"])
                 self.proven.append(Proof(claim=f"{file.name}: {claim['text']}", by=by, how=claim["recheck"]))
+            if file.with_name(file.name + SUFFIX).exists():
+                self.stage.run("signature", "check", file, "--charter", self.stage.pin)
 
     def fetch_evidence(self, file: Path) -> Path:
         """Evidence for a file: in the evidence directory for a download, else beside it."""

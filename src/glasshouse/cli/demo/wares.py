@@ -1,4 +1,4 @@
-"""What the demo's vendor makes: a scanning engine, a rule database, and a small program for the cheats."""
+"""What the demo's vendor makes: a scanning engine, a rule database, a Windows library, a program for the cheats."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from glasshouse.cli.demo.story import Ware
 ENGINE = "yara-python"
 RULES = "signature-base"
 RULES_ELSEWHERE = "guarddog-rules"
+LIBRARY = "zlib-dll"
 SMALL = "hello-c"
 # The day of the snapshot of the rules; see its commit.
 RULES_VERSION = "2026.04.09"
@@ -30,7 +31,8 @@ def wares() -> list[Ware]:
         rules = Ware(recipe=recipes / RULES, version=RULES_VERSION)
     else:
         rules = Ware(recipe=recipes / RULES_ELSEWHERE, version="3.2.0")
-    return [Ware(recipe=recipes / ENGINE, version="4.5.4"), rules]
+    library = Ware(recipe=recipes / LIBRARY, version="1.2.13")
+    return [Ware(recipe=recipes / ENGINE, version="4.5.4"), rules, library]
 
 
 def small_ware(version: str) -> Ware:
