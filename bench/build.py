@@ -14,10 +14,10 @@ from pathlib import Path
 
 from bench import Figure, median_seconds
 from glasshouse.conveyor.build import build
+from glasshouse.conveyor.execution import FIXED_ENVIRONMENT
 from glasshouse.conveyor.origin import default_origins, fetch, resolve
 from glasshouse.conveyor.recipe import parse_recipe
 from glasshouse.conveyor.rootfs import make_root
-from glasshouse.conveyor.sandbox import FIXED_ENVIRONMENT
 from glasshouse.conveyor.source import fetch_source
 from glasshouse.conveyor.store import Store, http_client
 

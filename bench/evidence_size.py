@@ -159,9 +159,10 @@ def _provenance(source: Source, digests: list[str]) -> bytes:
         path = Path(log.name)
         outputs = tuple(Output(name=n, path=path, sha256=sha, size=1) for n, sha in zip(FILES, digests, strict=True))
         times = {"started": source.time, "finished": source.time + 60}
-        return provenance(
-            source, BuildResult(outputs=outputs, log=path, variations={}, not_varied=NOT_VARIED, **times), "acme"
+        result = BuildResult(
+            outputs=outputs, log=path, executor="bubblewrap 0.8.0", variations={}, not_varied=NOT_VARIED, **times
         )
+        return provenance(source, result, "acme")
 
 
 def _status(ledger: Long) -> None:

@@ -86,6 +86,7 @@ def _rebuild(world: World, release: str) -> Predicate:
         provenance=digest(b"provenance"),
         report=digest(b"report"),
         log=digest(b"build log"),
+        executor="bubblewrap 0.8.0",
         replaces=digest(b"the earlier verdict"),
     )
 
@@ -174,7 +175,7 @@ def node_settings() -> NodeSettings:
                 "poll_seconds": 10.0,
             },
             "conveyor": {"timestamps": "https://time.example/timestamp"},
-            "rebuilder": {"poll_seconds": 30.0},
+            "rebuilder": {"poll_seconds": 30.0, "executor": "podman"},
             "auditor": {"poll_seconds": 30.0, "proposes": True},
             "timestamp": {},
             "database": {"dsn": "postgresql://acme@db.example/glasshouse"},

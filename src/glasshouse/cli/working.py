@@ -10,10 +10,11 @@ from typing import TypeAlias
 from glasshouse_verify.statement import Use, make_statement
 
 from glasshouse.cli.wiring import Session
+from glasshouse.conveyor.engine import ExecutorName, executor_of
 from glasshouse.conveyor.origin import default_origins
 from glasshouse.conveyor.store import Store, http_client
 from glasshouse.ledger.history import History, Record
-from glasshouse.parties.node import Node
+from glasshouse.parties.node import Node, RebuilderSettings
 from glasshouse.parties.signer import AgentSigner, sign_statement
 from glasshouse.supervision.auditor import Auditor
 from glasshouse.supervision.rebuilder import awaiting, commit_to, rebuild_release, uncommitted
@@ -73,12 +74,14 @@ def rebuilding(session: Session) -> Job:
 def open_workshop(node: Node, agent: Callable[[str], AgentSigner] | None = None) -> Iterator[Workshop]:
     """The rebuilder's workshop of a node; `agent` starts the process with its key, by default with the newest."""
     agent = agent or (lambda purpose: node.agent(node.newest_key_name(purpose)))
+    settings = node.settings.rebuilder or RebuilderSettings()
     with http_client() as client, agent(REBUILD_KEY) as signer:
         origins = default_origins(client)
         if node.settings.mirrors.debian is not None:
             origins = replace(origins, mirrors={**origins.mirrors, "debian": node.settings.mirrors.debian})
         yield Workshop(
             party=node.settings.party,
+            executor=executor_of(ExecutorName(settings.executor)),
             signer=signer,
             identity=node.identity_path,
             store=Store(node.cache / "downloads"),

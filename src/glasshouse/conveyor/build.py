@@ -7,17 +7,19 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from glasshouse.conveyor.archive import ArchiveError, Kind, Limits, Member, Readable, TarWriter, read_members
 from glasshouse.conveyor.errors import BuildFailed
+from glasshouse.conveyor.execution import Executor, Job, log_tail, run
 from glasshouse.conveyor.recipe import Recipe
 from glasshouse.conveyor.rootfs import RootFs
-from glasshouse.conveyor.sandbox import Bounds, Job, log_tail, run
+from glasshouse.conveyor.sandbox import Bubblewrap
 from glasshouse.conveyor.tree import SourceTree, write_tree
+from glasshouse.conveyor.watch import Bounds
 
 MAX_OUTPUT_FILES = 1_000
 LOG_NAME = "build.log"
@@ -27,6 +29,7 @@ NOT_VARIED = (
     "the clock, apart from the time that passed between the builds",
     "the order in which the host lists the read-only root",
 )
+CPUS_NOT_VARIED = "the number of CPUs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,31 +44,43 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildResult:
-    """A finished build. Times are Unix seconds. `variations` says what this build did otherwise than the default."""
+    """A finished build. Times are Unix seconds. `variations` says what this build did otherwise than the default.
+
+    `executor` names what isolated it, with its version.
+    """
 
     outputs: tuple[Output, ...]
     log: Path
     started: int
     finished: int
+    executor: str
     variations: Mapping[str, str]
     not_varied: tuple[str, ...]
 
 
 def build(
-    tree: SourceTree, recipe: Recipe, root: RootFs, epoch: int, destination: Path, cpus: Sequence[int] | None = None
+    tree: SourceTree,
+    recipe: Recipe,
+    root: RootFs,
+    epoch: int,
+    destination: Path,
+    cpus: Sequence[int] | None = None,
+    executor: Executor | None = None,
 ) -> BuildResult:
-    """Build a tree in the sandbox and copy output files and build.log to `destination`, a new directory.
+    """Build a tree in isolation and copy output files and build.log to `destination`, a new directory.
 
     `epoch` is the commit time, which the build sees as SOURCE_DATE_EPOCH and as the time of every file; `cpus` lets a
-    rebuilder vary the CPUs used. Raises `BuildFailed` when the command fails, breaks a bound or leaves other files
-    than the recipe says, `SandboxUnavailable` when the machine cannot isolate it.
+    rebuilder vary the CPUs used, where its `executor` (bubblewrap by default) can. Raises `BuildFailed` when the
+    command fails, breaks a bound or leaves other files than the recipe says, `SandboxUnavailable` when the machine
+    cannot isolate it.
     """
+    executor = executor or Bubblewrap()
     step = recipe.build
     destination.mkdir(parents=True)
     log = destination / LOG_NAME
     outputs: list[Output] = []
     job = Job(
-        root=root.directory,
+        root=root,
         command=step.command,
         epoch=epoch,
         environment=step.env,
@@ -75,11 +90,17 @@ def build(
             work_mib=step.work_mib,
             processes=step.processes,
         ),
-        cpus=None if cpus is None else frozenset(cpus),
+        cpus=frozenset(cpus) if cpus is not None and executor.pins_cpus else None,
     )
     limits = Limits(members=MAX_OUTPUT_FILES, total_bytes=(step.output_mib << 20) + (MAX_OUTPUT_FILES << 11))
     started = int(time.time())
-    run(job, lambda pipe: _send(tree, epoch, pipe), lambda pipe: _receive(pipe, destination, limits, outputs), log)
+    run(
+        job,
+        executor,
+        lambda pipe: _send(tree, epoch, pipe),
+        lambda pipe: _receive(pipe, destination, limits, outputs),
+        log,
+    )
     finished = int(time.time())
     outputs.sort(key=lambda output: output.name.encode())
     _check_outputs([output.name for output in outputs], step.outputs, log)
@@ -88,15 +109,23 @@ def build(
         log=log,
         started=started,
         finished=finished,
-        variations=_variations(cpus, started),
-        not_varied=NOT_VARIED,
+        executor=executor.describe(),
+        variations=_variations(job.cpus, executor, started),
+        not_varied=not_varied(job.cpus),
     )
 
 
-def _variations(cpus: Sequence[int] | None, started: int) -> dict[str, str]:
+def not_varied(cpus: Collection[int] | None) -> tuple[str, ...]:
+    """What a build with these CPUs, or all, had in common with the default one on such a machine."""
+    same = cpus is None or set(cpus) == os.sched_getaffinity(0)
+    return (*NOT_VARIED, CPUS_NOT_VARIED) if same else NOT_VARIED
+
+
+def _variations(cpus: Collection[int] | None, executor: Executor, started: int) -> dict[str, str]:
     used = sorted(cpus) if cpus is not None else sorted(os.sched_getaffinity(0))
     return {
         "cpus": ",".join(map(str, used)),
+        "executor": executor.describe(),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "started": str(started),

@@ -277,7 +277,7 @@ class ReleaseRun:
             log=out / "build.log",
             started=record["started"],
             finished=record["finished"],
-            executor=record["variations"]["executor"],
+            executor=record["variations"].get("executor", ""),
             variations=record["variations"],
             not_varied=NOT_VARIED,
         )

@@ -2,7 +2,8 @@
 
 No maintainer script runs and no root right is needed: files are what the packages hold, with modes 0644 or 0755. What
 scripts would have made and a build needs is made here: the merged /usr, a password file with one user, and the links
-that the recipe names. A finished root is kept as `<cache>/<root of the lock>` and shared read-only; it is listed and
+that the recipe names; and what a container engine would otherwise add, so that every executor finds the same root and
+none has to change it. A finished root is kept as `<cache>/<root of the lock>` and shared read-only; it is listed and
 compared before each use.
 """
 
@@ -41,12 +42,23 @@ WHEEL_LIMITS = Limits(members=50_000, total_bytes=2 << 30)
 WHEEL_DIRECTORY = "usr/lib/python3/dist-packages"
 UID = 1000
 USER = "builder"
+HOST_NAME = "builder"
 _MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
-_MOUNT_POINTS = ("build", "dev", "proc")
+_MOUNT_POINTS = ("build", "dev", "proc", "run", "sys")
 _PASSWD = f"root:x:0:0:root:/:/bin/false\n{USER}:x:{UID}:{UID}:{USER}:/build/home:/bin/sh\n"
 _GROUP = f"root:x:0:\n{USER}:x:{UID}:\n"
+_FILES = {
+    "etc/passwd": _PASSWD,
+    "etc/group": _GROUP,
+    "etc/hostname": f"{HOST_NAME}\n",
+    "etc/hosts": "",
+    "etc/resolv.conf": "",
+    "run/.containerenv": "",
+}
 _MAX_LINKS_FOLLOWED = 40
 _DIRECTORY_TIME = 315_532_800
+# Part of the name of the mark of a finished root: one that an older version made is unpacked anew.
+_LAYOUT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +77,7 @@ def make_root(lock: Lock, store: Store, cache: Path, progress: Progress | None =
     """
     cache.mkdir(parents=True, exist_ok=True)
     place = cache / lock.root.root.hex()
-    marker = place.with_suffix(".digest")
+    marker = place.with_suffix(f".layout{_LAYOUT}")
     with (cache / ".lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if marker.is_file() and place.is_dir():
@@ -144,8 +156,9 @@ class _Root:
             self.symlink(name, f"usr/{name}", _DIRECTORY_TIME)
         for name in _MOUNT_POINTS:
             self.directory_at(name)
-        for name, text in (("passwd", _PASSWD), ("group", _GROUP)):
-            self.file(f"etc/{name}", io.BytesIO(text.encode()), False, _DIRECTORY_TIME)
+        for name, text in _FILES.items():
+            self.file(name, io.BytesIO(text.encode()), False, _DIRECTORY_TIME)
+        self.symlink("etc/mtab", "/proc/mounts", _DIRECTORY_TIME)
         self.symlink("tmp", "build/tmp", _DIRECTORY_TIME)
 
     def _resolve(self, path: str, follow_last: bool) -> str:

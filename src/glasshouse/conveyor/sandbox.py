@@ -1,99 +1,91 @@
-"""Running one command in bubblewrap, as if on a machine that is the same everywhere.
+"""Bubblewrap as executor: namespaces that any user may make, and nothing to install beside one small program.
 
-Fixed: user and group 1000, host name `builder`, paths below /build, environment, umask, resource limits, order and
-times of the files in the work directory. Absent: network, other processes, devices beyond null, zero, random and the
-like, the host's file system. A tree goes in as a tar stream and the output comes back as one, so that no directory is
-shared with the host.
-
-Not hidden, because user namespaces cannot: the clock, the kernel and its version, the model and number of CPUs, the
-memory size, the order in which the host's file system lists the read-only root. There is no fallback without a
-sandbox.
+Where the caller is root, the run belongs to another user of the host, one that owns nothing: root's own processes are
+exempt from the kernel's limit on their number, and root owns what lies below /proc/sys even where it has no rights
+otherwise. That user may be unable to enter the directories above the root file system; then the root is mounted, in a
+mount namespace of the run's own, where it can be reached. No permission is loosened for it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from glasshouse.conveyor.errors import BuildFailed, SandboxUnavailable
-from glasshouse.conveyor.rootfs import UID, USER
+from glasshouse.conveyor.errors import SandboxUnavailable
+from glasshouse.conveyor.execution import SHARED_MEMORY_MIB, Job, Running, driver_command
+from glasshouse.conveyor.rootfs import HOST_NAME, UID
 from glasshouse.conveyor.seccomp import filter_program
+from glasshouse.conveyor.watch import children_of
+from glasshouse.storage import files
+from glasshouse.storage.accounts import Account, obstacle, state_directory
 
-HOST_NAME = "builder"
-SOURCE_DIRECTORY = "/build/source"
-OUTPUT_DIRECTORY = "/build/out"
-MAX_LOG_BYTES = 16 << 20
-LOG_TAIL_BYTES = 4_000
-_POLL_SECONDS = 0.25
 _PROBE_SECONDS = 20
-_GRACE_SECONDS = 2
-_NO_TREE = 125
+_START_SECONDS = 30
+_LOOK_SECONDS = 0.01
+# In systemd's table of user numbers the first ones that no account and no container is given. A container may have
+# 65,536 of them only; then one of those that Debian gives to nobody.
+NOBODY_UIDS = range(0x70000000, 0x70010000)
+_RUN_UIDS = (NOBODY_UIDS.start, 64_000)
 # The watch counts processes; the kernel's own limit only has to slow a fork bomb down until the watch sees it.
-_FORK_MARGIN = 2_000
-FIXED_ENVIRONMENT = {
-    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/build/home",
-    "TMPDIR": "/build/tmp",
-    "USER": USER,
-    "LOGNAME": USER,
-    "LANG": "C.UTF-8",
-    "LC_ALL": "C.UTF-8",
-    "TZ": "UTC",
-}
-# Runs inside, as the parent of the build. Limits are lowered here so that the child cannot raise them again: data
-# (KiB), file size (512-byte blocks), processes. What the build leaves running is killed before the output is read.
-_DRIVER = f"""
-set -eu
-umask 022
-ulimit -c 0; ulimit -l 64; ulimit -n 1024; ulimit -r 0; ulimit -s 8192
-ulimit -d "$1"; ulimit -f "$2"; ulimit -p "$3"
-shift 3
-cd /build
-mkdir out home tmp source
-tar -x --no-same-owner -p -f - || exit {_NO_TREE}
-exec </dev/null
-touch -d "@$SOURCE_DATE_EPOCH" . home out tmp
-cd {SOURCE_DIRECTORY}
-unset OLDPWD
-"$@" >&2 || exit $?
-kill -KILL -1 2>/dev/null || :
-exec tar -c -f - --format=posix --sort=name --hard-dereference -C {OUTPUT_DIRECTORY} .
-"""
+FORK_MARGIN = 64
+# Before Linux 5.14 the kernel counts the processes that the user has anywhere on the machine.
+_SHARED_FORK_MARGIN = 2_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """What one run may use: wall-clock seconds, MiB of memory and of work directory, number of processes."""
+@dataclass(frozen=True)
+class Bubblewrap:
+    """Runs bwrap from PATH."""
 
-    timeout_seconds: int
-    memory_mib: int
-    work_mib: int
-    processes: int
+    @property
+    def pins_cpus(self) -> bool:
+        """A run inherits the CPUs of its caller."""
+        return True
 
+    def describe(self) -> str:
+        """Name and version. Raises `SandboxUnavailable`."""
+        try:
+            shown = subprocess.run(
+                ["bwrap", "--version"], capture_output=True, text=True, check=True, timeout=_PROBE_SECONDS
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise SandboxUnavailable("bubblewrap is not installed", "install the package bubblewrap") from error
+        return shown.stdout.strip()
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One command to run on a root at commit time `epoch` (Unix seconds).
+    def probe(self) -> None:
+        """See `probe`."""
+        probe()
 
-    `environment` adds to the fixed variables, `cpus` restricts the run to these CPUs.
-    """
-
-    root: Path
-    command: Sequence[str]
-    epoch: int
-    environment: tuple[tuple[str, str], ...]
-    bounds: Bounds
-    cpus: frozenset[int] | None = None
+    @contextlib.contextmanager
+    def start(self, job: Job) -> Iterator[Running]:
+        """Start the driver; bwrap and everything below it dies with the context, and with this process."""
+        account = other_account()
+        with _filter_file() as seccomp, affinity(job.cpus):
+            process = subprocess.Popen(
+                _command(job, seccomp.fileno(), account),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[seccomp.fileno()],
+                start_new_session=True,
+            )
+        running = Running(process=process, first=None, end=lambda: _kill(process))
+        with process:
+            try:
+                _hand_over(process, account)
+                running.first = _first_inside(process)
+                yield running
+            finally:
+                _kill(process)
 
 
 def probe() -> None:
@@ -101,7 +93,8 @@ def probe() -> None:
     if shutil.which("bwrap") is None:
         raise SandboxUnavailable("bubblewrap is not installed", "install the package bubblewrap")
     with _filter_file() as seccomp:
-        command = ["bwrap", *_isolation(seccomp.fileno()), "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+        command = [*_as_account(other_account()), "bwrap", *_isolation(seccomp.fileno())]
+        command += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
         try:
             result = subprocess.run(
                 [*command, "--size", "4096", "--tmpfs", "/tmp", "true"],  # noqa: S108
@@ -148,6 +141,18 @@ def _filter_file() -> Iterator[IO[bytes]]:
         yield file
 
 
+@contextlib.contextmanager
+def affinity(cpus: frozenset[int] | None) -> Iterator[None]:
+    """Affinity belongs to the calling thread and is inherited by what it starts."""
+    allowed = os.sched_getaffinity(0)
+    try:
+        if cpus is not None:
+            os.sched_setaffinity(0, cpus)
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def _isolation(seccomp: int) -> list[str]:
     spaces = ("user", "ipc", "pid", "net", "uts", "cgroup")
     return [
@@ -158,110 +163,78 @@ def _isolation(seccomp: int) -> list[str]:
     ]
 
 
-def _command(job: Job, seccomp: int, status: int) -> list[str]:
+def _command(job: Job, seccomp: int, account: Account | None) -> list[str]:
     bounds = job.bounds
-    command = ["bwrap", *_isolation(seccomp), "--ro-bind", str(job.root), "/", "--proc", "/proc", "--dev", "/dev"]
-    command += ["--size", str(64 << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
+    prefix, root = ([], job.root.directory) if account is None else within_reach(job.root.directory, account)
+    command = [*prefix, *_as_account(account), "bwrap", *_isolation(seccomp)]
+    command += ["--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
+    command += ["--size", str(SHARED_MEMORY_MIB << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     command += ["--perms", "0755", "--size", str(bounds.work_mib << 20), "--tmpfs", "/build", "--chdir", "/build"]
-    fixed = {**FIXED_ENVIRONMENT, "SOURCE_DATE_EPOCH": str(job.epoch)}
-    for key, value in sorted({**dict(job.environment), **fixed}.items()):
-        command += ["--setenv", key, value]
-    command += ["--json-status-fd", str(status)]
-    limits = (bounds.memory_mib << 10, bounds.work_mib << 11, bounds.processes + _FORK_MARGIN)
-    return [*command, "/bin/sh", "-c", _DRIVER, "sh", *map(str, limits), *job.command]
+    margin = FORK_MARGIN if account is not None or _counts_per_namespace() else _SHARED_FORK_MARGIN
+    return [*command, *driver_command(job, bounds.processes + margin)]
 
 
-def run(job: Job, send: Callable[[IO[bytes]], None], receive: Callable[[IO[bytes]], None], log: Path) -> None:
-    """Run a job: `send` writes the tree as tar below `source/`, `receive` reads the output directory as tar.
+def _counts_per_namespace() -> bool:
+    major, minor = platform.release().split(".")[:2]
+    return (int(major), int("".join(filter(str.isdigit, minor)))) >= (5, 14)
 
-    The log file gets what the command prints, up to `MAX_LOG_BYTES`. Raises `SandboxUnavailable` when no sandbox can
-    be had and `BuildFailed` when the command fails or breaks a bound. Errors of `send` and `receive` pass through,
-    after the run was killed.
+
+def other_account() -> Account | None:
+    """Whom a run belongs to where the caller is root; None where it stays the caller's."""
+    if os.geteuid() != 0:
+        return None
+    ranges = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    for uid in _RUN_UIDS:
+        if any(inside <= uid < inside + count for inside, _, count in ranges):
+            return Account(name="build", uid=uid, gid=uid, switch=True)
+    return None
+
+
+def _as_account(account: Account | None) -> list[str]:
+    if account is None:
+        return []
+    return ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", "--"]
+
+
+def within_reach(root: Path, account: Account) -> tuple[list[str], Path]:
+    """Where an account can reach a root file system, and the beginning of the command that finds it there.
+
+    Raises `SandboxUnavailable` where there is no such place.
     """
-    probe()
-    with log.open("wb") as log_file, _spawn(job) as (process, status):
-        stdin, stdout, stderr = _pipes(process)
-        watch = _Watch(process, job.bounds)
-        feed = _Feed(process, stdin, send)
-        threads = [
-            threading.Thread(target=feed.run),
-            threading.Thread(target=_keep_log, args=(stderr, log_file)),
-            threading.Thread(target=watch.run),
-        ]
-        for thread in threads:
-            thread.start()
-        failure: Exception | None = None
-        try:
-            receive(stdout)
-        except Exception as error:
-            failure = error
-            # A command that failed leaves no archive either; its own exit status is the better reason.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE_SECONDS)
-        else:
-            process.wait()
-        finally:
-            _kill(process)
-            exit_code = process.wait()
-            for thread in threads:
-                thread.join()
-        status.seek(0)
-        # bwrap reports the exit code of the command, and nothing when it did not get as far as starting it.
-        started = b"exit-code" in status.read(4096)
-    if exit_code > 0 and not started and not watch.broken:
-        raise SandboxUnavailable(f"bubblewrap did not start the build: {log_tail(log)}")
-    _judge(exit_code, watch.broken, feed.failure or failure, log)
+    if obstacle(root, account) is None:
+        return [], root
+    place = state_directory() / "root"
+    files.make_directory(place)
+    blocked = obstacle(place, account)
+    if blocked is not None:
+        raise SandboxUnavailable(
+            f"user number {account.uid}, to whom builds belong here, cannot enter {blocked}",
+            "set GLASSHOUSE_STATE to a directory that every account can enter",
+        )
+    script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+    space = ["unshare", "--mount", "--propagation", "private", "--"]
+    return [*space, "/bin/sh", "-c", script, "sh", str(root.resolve()), str(place)], place
 
 
-def _judge(exit_code: int, broken: str, failure: Exception | None, log: Path) -> None:
-    """The order matters: a killed run also breaks its pipes, and a run we killed has an exit code that says nothing."""
-    if broken:
-        raise BuildFailed(f"the build was stopped: {broken}", None, log_tail(log))
-    if failure is not None and exit_code in (0, -signal.SIGKILL):
-        raise failure
-    if exit_code:
-        signalled = f"was killed by signal {exit_code - 128}" if exit_code > 128 else f"exited with status {exit_code}"
-        raise BuildFailed(f"the build command {signalled}", exit_code, log_tail(log))
+def _hand_over(process: subprocess.Popen[bytes], account: Account | None) -> None:
+    """Give the pipes to the run's user, who otherwise could not open them again, as with `> /dev/stderr`."""
+    if account is not None:
+        for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+            os.fchown(pipe.fileno(), account.uid, account.gid)
 
 
-def log_tail(log: Path) -> str:
-    """The end of a build log as text."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
-        return file.read().decode(errors="replace").strip()
-
-
-@contextlib.contextmanager
-def _spawn(job: Job) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
-    """Start the job; the second item tells, at its end, what bwrap reports about itself."""
-    allowed = os.sched_getaffinity(0)
-    with _filter_file() as seccomp, tempfile.TemporaryFile() as status:
-        descriptors = [seccomp.fileno(), status.fileno()]
-        try:
-            if job.cpus is not None:
-                # Affinity belongs to the calling thread and is inherited by what it starts.
-                os.sched_setaffinity(0, job.cpus)
-            process = subprocess.Popen(
-                _command(job, *descriptors),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=descriptors,
-                start_new_session=True,
-            )
-        finally:
-            os.sched_setaffinity(0, allowed)
-        with process:
-            try:
-                yield process, status
-            finally:
-                _kill(process)
-
-
-def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
-    if process.stdin is None or process.stdout is None or process.stderr is None:
-        raise RuntimeError("a process was started without its pipes")
-    return process.stdin, process.stdout, process.stderr
+def _first_inside(process: subprocess.Popen[bytes]) -> int | None:
+    """The number here of the run's first process: the only child of bwrap, which waits for it. None where it ended."""
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None:
+        with contextlib.suppress(OSError):
+            # The programs before bwrap have children too.
+            if Path(f"/proc/{process.pid}/comm").read_text() == "bwrap\n" and (found := children_of(process.pid)):
+                return found[0]
+        if time.monotonic() > deadline:
+            raise SandboxUnavailable(f"bubblewrap started nothing within {_START_SECONDS} seconds")
+        time.sleep(_LOOK_SECONDS)
+    return None
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -269,84 +242,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-class _Feed:
-    """Writes the tree into the sandbox; `failure` is what stopped it, unless the sandbox itself went away."""
-
-    def __init__(self, process: subprocess.Popen[bytes], pipe: IO[bytes], send: Callable[[IO[bytes]], None]) -> None:
-        self._process = process
-        self._pipe = pipe
-        self._send = send
-        self.failure: Exception | None = None
-
-    def run(self) -> None:
-        """Send everything, then close the pipe."""
-        try:
-            with self._pipe:
-                self._send(self._pipe)
-        except BrokenPipeError:
-            # The exit status of the run says why it stopped reading.
-            return
-        except Exception as error:
-            self.failure = error
-            _kill(self._process)
-
-
-def _keep_log(pipe: IO[bytes], log: IO[bytes]) -> None:
-    left = MAX_LOG_BYTES
-    while chunk := pipe.read(1 << 16):
-        log.write(chunk[:left])
-        left = max(0, left - len(chunk))
-    if not left:
-        log.write(b"\n(the log was cut here)\n")
-
-
-class _Watch:
-    """Kills a run that exceeds its time, memory or number of processes; `broken` then says which."""
-
-    def __init__(self, process: subprocess.Popen[bytes], bounds: Bounds) -> None:
-        self._process = process
-        self._bounds = bounds
-        self.broken = ""
-
-    def run(self) -> None:
-        """Watch until the process has ended."""
-        deadline = time.monotonic() + self._bounds.timeout_seconds
-        while self._process.poll() is None:
-            self.broken = self._breach(deadline)
-            if self.broken:
-                _kill(self._process)
-                return
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_POLL_SECONDS)
-
-    def _breach(self, deadline: float) -> str:
-        bounds = self._bounds
-        count, resident_bytes = _usage(self._process.pid)
-        if time.monotonic() > deadline:
-            return f"it took longer than {bounds.timeout_seconds} seconds"
-        if resident_bytes > bounds.memory_mib << 20:
-            return f"it used more than {bounds.memory_mib} MiB of memory"
-        if count > bounds.processes:
-            return f"it ran more than {bounds.processes} processes"
-        return ""
-
-
-def _usage(root_pid: int) -> tuple[int, int]:
-    """Number and resident bytes of the descendants of a process."""
-    children: dict[int, list[tuple[int, int]]] = {}
-    page_bytes = os.sysconf("SC_PAGE_SIZE")
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (place / "stat").read_text().rpartition(")")[2].split()
-                children.setdefault(int(fields[1]), []).append((int(place.name), int(fields[21]) * page_bytes))
-    count, resident_bytes = 0, 0
-    todo = [root_pid]
-    while todo:
-        for pid, size in children.get(todo.pop(), []):
-            count += 1
-            resident_bytes += size
-            todo.append(pid)
-    return count, resident_bytes

@@ -25,7 +25,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from glasshouse_verify.charter import Charter
 from glasshouse_verify.statement import Use
@@ -112,9 +112,10 @@ class TimestampSettings(Settings):
 
 
 class RebuilderSettings(Settings):
-    """The rebuilder: how often it looks at the ledger."""
+    """The rebuilder: how often it looks at the ledger, and what isolates its builds."""
 
     poll_seconds: float = Field(default=1.0, gt=0, le=3600)
+    executor: Literal["bubblewrap", "podman", "docker"] = "bubblewrap"
 
 
 class AuditorSettings(Settings):

@@ -128,6 +128,7 @@ class _Judge:
         return self._outcome(
             files,
             "\n".join(notes),
+            executor=built.executor,
             not_varied=built.not_varied,
             opaque=built.opaque or None,
             provenance=self._keep(built.provenance),
@@ -143,7 +144,7 @@ class _Judge:
         )
         not_varied = tuple(Text(item) for item in NOT_VARIED)
         log = None if fault.log is None else self._keep(fault.log)
-        return self._outcome(files, fault.explanation, not_varied=not_varied, log=log)
+        return self._outcome(files, fault.explanation, executor=fault.executor, not_varied=not_varied, log=log)
 
     def _opening(self, found: Record, source: Source, built: Built) -> Opening | None:
         """What opens this party's commitment to the source, if it made one to this very build."""
@@ -215,6 +216,7 @@ class _Judge:
         files: tuple[RebuiltFile, ...],
         explanation: str,
         *,
+        executor: Text | None,
         not_varied: tuple[Text, ...],
         log: Digest | None,
         opaque: tuple[OpaqueFile, ...] | None = None,
@@ -230,6 +232,7 @@ class _Judge:
             verdict=max((f.verdict for f in files), key=_WORST.index),
             files=files,
             explanation=Text(explanation[:MAX_EXPLANATION]),
+            executor=executor,
             not_varied=not_varied,
             time=self.now,
             opening=opening,

@@ -22,6 +22,7 @@ from glasshouse_verify.statement import OpaqueFile, Source, Tree, Verdict
 
 from glasshouse.conveyor.build import NOT_VARIED, BuildResult, Output, build
 from glasshouse.conveyor.errors import BuildFailed, InvalidInput, LockMismatch
+from glasshouse.conveyor.execution import Executor
 from glasshouse.conveyor.lock import Lock, check_recipe, parse_lock
 from glasshouse.conveyor.manifest import check_source
 from glasshouse.conveyor.opaque import copied_from_source, opaque_files
@@ -47,6 +48,7 @@ class Workshop:
     """What a rebuilder works with. `kept` holds what it has built and not yet judged; the rest may be shared."""
 
     party: str
+    executor: Executor
     signer: Signer
     identity: Path
     store: Store
@@ -59,12 +61,13 @@ class Workshop:
 class Built:
     """A finished rebuild: its outputs, what was not varied, the opaque files of the source, log, signed provenance.
 
-    `platform` is what the recipe says that the outputs run on. `nonce` hides the outputs in the commitment until they
-    are released.
+    `executor` names what isolated it, `platform` is what the recipe says that the outputs run on. `nonce` hides the
+    outputs in the commitment until they are released.
     """
 
     platform: Identifier
     outputs: tuple[Output, ...]
+    executor: Text
     not_varied: tuple[Text, ...]
     opaque: tuple[OpaqueFile, ...]
     log: bytes
@@ -73,11 +76,13 @@ class Built:
 
 
 class Unbuilt(Exception):
-    """The release's own fault: why there is nothing to compare, as a verdict."""
+    """The release's own fault: why there is nothing to compare, as a verdict; `executor` if a build was tried."""
 
-    def __init__(self, verdict: Verdict, explanation: str, log: bytes | None = None) -> None:
+    def __init__(
+        self, verdict: Verdict, explanation: str, log: bytes | None = None, executor: Text | None = None
+    ) -> None:
         super().__init__(explanation)
-        self.verdict, self.explanation, self.log = verdict, explanation, log
+        self.verdict, self.explanation, self.log, self.executor = verdict, explanation, log, executor
 
 
 def build_source(identity: str, source: Source, workshop: Workshop, get_blob: GetBlob) -> Built:
@@ -129,11 +134,14 @@ def _build(place: Path, source: Source, workshop: Workshop, get_blob: GetBlob) -
     # Another CPU set than the conveyor's default: a build that looks at the number of CPUs shows itself.
     cpus = sorted(os.sched_getaffinity(0))[-1:]
     try:
-        result = build(tree, recipe, root, source.epoch, place / "out", cpus=cpus)
+        result = build(tree, recipe, root, source.epoch, place / "out", cpus=cpus, executor=workshop.executor)
     except BuildFailed as error:
         log = place / "out" / "build.log"
         raise Unbuilt(
-            Verdict.BUILD_FAILED, f"the build gave no output: {error}", log.read_bytes() if log.is_file() else None
+            Verdict.BUILD_FAILED,
+            f"the build gave no output: {error}",
+            log.read_bytes() if log.is_file() else None,
+            Text(workshop.executor.describe()),
         ) from error
     copied = copied_from_source(result.outputs, tree)
     if copied:
@@ -185,6 +193,7 @@ def _keep(
     record = {
         "platform": recipe.platform,
         "outputs": [{"name": o.name, "sha256": o.sha256, "size": o.size} for o in result.outputs],
+        "executor": result.executor,
         "not_varied": list(result.not_varied),
         "opaque": [{"path": item.path, "sha256": item.sha256} for item in opaque],
         "nonce": secrets.token_hex(32),
@@ -201,6 +210,7 @@ def _load(place: Path) -> Built:
     return Built(
         platform=Identifier(record["platform"]),
         outputs=tuple(outputs),
+        executor=Text(record["executor"]),
         not_varied=tuple(Text(item) for item in record["not_varied"]),
         opaque=tuple(opaque),
         log=(place / "out" / "build.log").read_bytes(),

@@ -10,9 +10,9 @@ import pytest
 from workshop import EPOCH, RECIPES, c_recipe, digests, environment, store, tree_of
 
 from glasshouse.conveyor.build import build
+from glasshouse.conveyor.execution import FIXED_ENVIRONMENT
 from glasshouse.conveyor.recipe import Recipe
 from glasshouse.conveyor.rootfs import make_root
-from glasshouse.conveyor.sandbox import FIXED_ENVIRONMENT
 
 FILES = {f"dir{n % 3}/file{n}.c": f"int f{n}(void) {{ return {n}; }}\n" for n in range(40)}
 # Files in the order in which the file system lists them.

@@ -58,6 +58,7 @@ def result(tmp_path: Path) -> BuildResult:
         finished=1_800_000_010,
         variations={"cpus": "0,1", "kernel": "6.1"},
         not_varied=NOT_VARIED,
+        executor="bubblewrap 0.8.0",
     )
 
 

@@ -109,6 +109,7 @@ def test_the_provenance(tree: SourceTree, tmp_path: Path) -> None:
         finished=1_732_147_401,
         variations={"cpus": "0,1", "kernel": "6.1.0-28-amd64", "machine": "x86_64", "started": "1732147400"},
         not_varied=NOT_VARIED,
+        executor="bubblewrap 0.8.0",
     )
     text = json.dumps(json.loads(provenance(source, result, "acme")), indent=1, sort_keys=True) + "\n"
     assert text == block("provenance", "provenance")

@@ -192,7 +192,10 @@ class Opening:
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuild:
-    """A rebuilder's verdict on a release, negative ones too; `replaces` names its own earlier verdict."""
+    """A rebuilder's verdict on a release, negative ones too; `replaces` names its own earlier verdict.
+
+    `executor` names what isolated the build, with its version.
+    """
 
     party: Identifier
     product: Product
@@ -204,6 +207,7 @@ class Rebuild:
     explanation: Text
     not_varied: tuple[Text, ...]
     time: int
+    executor: Text | None = None
     opening: Opening | None = None
     opaque: tuple[OpaqueFile, ...] | None = None
     provenance: Digest | None = None
