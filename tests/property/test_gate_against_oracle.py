@@ -393,6 +393,6 @@ class Initiative(RuleBasedStateMachine):
 
 
 Initiative.TestCase.settings = settings(
-    max_examples=400 if SOAK else 25, stateful_step_count=40 if SOAK else 25, deadline=None
+    max_examples=400 if SOAK else 14, stateful_step_count=40 if SOAK else 20, deadline=None
 )
 TestInitiative = Initiative.TestCase

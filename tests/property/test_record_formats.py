@@ -84,7 +84,7 @@ def build(kind: Any, given_members: dict[str, Any]) -> Any:
 
 
 LIMITS = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
 )
 
 
@@ -176,13 +176,13 @@ DOCUMENTS = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_patch_leads_from_any_document_to_any_other(old: Any, new: Any) -> None:
     assert apply_patch(old, make_patch(old, new)) == new
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(DOCUMENTS)
 def test_nothing_changes_by_the_patch_to_oneself(document: Any) -> None:
     patch = make_patch(document, document)
@@ -190,7 +190,7 @@ def test_nothing_changes_by_the_patch_to_oneself(document: Any) -> None:
     assert apply_patch(document, patch) == document
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(DOCUMENTS, PATCHES)
 def test_applying_a_patch_twice_changes_nothing_more(document: Any, patch: Any) -> None:
     once = apply_patch(document, patch)
