@@ -15,7 +15,7 @@ from forgery import forge
 from glasshouse_verify.encoding import decode_base64, encode_base64, format_json
 from glasshouse_verify.evidence import Evidence, format_evidence
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, format_vkey
-from glasshouse_verify.statement import Action, ReleasedFile, Use, Verdict, make_statement
+from glasshouse_verify.statement import Action, OpaqueFile, ReleasedFile, Use, Verdict, make_statement
 from world import DAY, FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest, seeded
 
 BITS = 160
@@ -43,6 +43,7 @@ def all_cases() -> Iterator[Case]:
     yield from forged()
     plain, amended = honest(), long_lived()
     yield from spoiled("honest", plain)
+    yield from spoiled("replete", replete(), "rebuilds", "row")
     yield from spoiled("long-lived", amended, "amendments", "handovers", "checkpoint", "pin", "hashes")
     for label, world in {"honest": plain, "long-lived": amended}.items():
         yield from misspelt(label, world)
@@ -87,8 +88,27 @@ def new_witness(world: World, name: str, leaves: str) -> dict[str, Any]:
     return {"parties": parties, "ledger": {"witnesses": {name: {"party": name, "key": key, "url": ""}, leaves: None}}}
 
 
+def replete() -> World:
+    """Every member that may be left out is there: blind rebuilds of a signed file, replaced once, by all rules."""
+    gate = {"blind": True, "accept": ["identical-modulo-signature"]}
+    parties = {"ngo": {"recipient": "age1example"}, "w1": {"acts_for": "acme"}}
+    world = World(products={PRODUCT: {"gate": gate, "reviewers": 1}}, parties=parties)
+    source = world.source(commit="9f2c41d", authors=("Ann",), reviewers=("Bob",))
+    release = world.release(source=source, unsigned=digest(b"unsigned"), committed=("lab", "second"))
+    named = {name: digest(name.encode()) for name in ("provenance", "report", "log")}
+    opaque = (OpaqueFile(path="tests/data/sample.bin", sha256=digest(b"sample")),)
+    extra: dict[str, Any] = {**named, "opaque": opaque, "executor": "bubblewrap 0.8.0", "explanation": "one\ntwo"}
+    for party in ("lab", "second"):
+        first = world.rebuild(release, party, Verdict.BUILD_FAILED)
+        world.rebuild(release, party, Verdict.IDENTICAL_MODULO_SIGNATURE, replaces=first, **extra)
+    world.amend({"parties": {"acme": {"keys": {world.keys["acme-old"].keyid: {"stops": len(world.entries)}}}}})
+    world.status()
+    return world
+
+
 def worlds() -> Iterator[Case]:
     yield case("honest", honest())
+    yield case("replete", replete())
     yield case("long-lived", long_lived())
     for seconds in (-61, -60, 0, DAY - 60, DAY - 59, 10**9):
         yield case(f"at {seconds}", honest(), at=NOW + seconds)

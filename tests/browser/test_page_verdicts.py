@@ -9,16 +9,20 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence_cases import Case, all_cases
+from evidence_cases import Case, all_cases, case, replete
+from glasshouse_verify.charter import Charter, Key, Party
 from glasshouse_verify.encoding import encode_base64
 from glasshouse_verify.errors import VerifyError
-from glasshouse_verify.evidence import parse_evidence
+from glasshouse_verify.evidence import Evidence, format_evidence, parse_evidence
 from glasshouse_verify.gate import check_file
 from glasshouse_verify.report import Outcome
+from glasshouse_verify.statement import Rebuild, RebuiltFile, Release, ReleasedFile, Source, Status
+from glasshouse_verify.status import StandingVerdict, StatusRow
 
 MODULES = Path(__file__).resolve().parents[2] / "src" / "glasshouse" / "cli" / "page" / "js"
 JUDGE = Path(__file__).with_name("judge.mjs")
@@ -42,23 +46,23 @@ def by_the_page(cases: list[Case]) -> list[dict[str, Any]]:
     lines = [
         json.dumps(
             {
-                "pin": encode_base64(case.pin),
-                "evidence": encode_base64(case.evidence),
-                "digest": case.digest,
-                "at": case.at,
+                "pin": encode_base64(given.pin),
+                "evidence": encode_base64(given.evidence),
+                "digest": given.digest,
+                "at": given.at,
             }
         )
-        for case in cases
+        for given in cases
     ]
     command = [node(), str(JUDGE), str(MODULES)]
     run = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=True)
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def by_the_command(case: Case) -> dict[str, Any]:
+def by_the_command(given: Case) -> dict[str, Any]:
     """What `glasshouse verify` does with the same bytes."""
     try:
-        report = check_file(case.pin.rstrip(b"\n"), parse_evidence(case.evidence), case.digest, case.at)
+        report = check_file(given.pin.rstrip(b"\n"), parse_evidence(given.evidence), given.digest, given.at)
     except VerifyError as error:
         return {"outcome": Outcome.UNPARSEABLE, "claims": [], "error": str(error)}
     return {
@@ -84,15 +88,40 @@ def test_both_gates_give_the_same_answer() -> None:
     assert len(answers) == len(cases)
     different = []
     outcomes = Counter[int]()
-    for case, page in zip(cases, answers, strict=True):
-        command = by_the_command(case)
+    for given, page in zip(cases, answers, strict=True):
+        command = by_the_command(given)
         outcomes[command["outcome"]] += 1
         if (page["outcome"], page["claims"]) != (command["outcome"], command["claims"]) or page["unexpected"]:
-            different.append((case.label, page, command))
+            different.append((given.label, page, command))
     assert different == []
     # Every outcome is among the cases, and none of them drowns the others.
     assert len(cases) >= 1_000
     assert {outcome for outcome in outcomes if outcomes[outcome] >= 10} == {0, 1, 3, 4, 5}
+
+
+def test_every_member_is_judged() -> None:
+    """A member that no case has could be unknown to one of the two gates, and nobody would notice."""
+    world = replete()
+    assert by_the_command(case("replete", world))["outcome"] == Outcome.VERIFIED
+    shown = json.loads(format_evidence(world.evidence()))
+    charter = json.loads(world.pin)["predicate"] | shown["amendments"][0]["delta"]
+    parties = charter["parties"] | json.loads(world.pin)["predicate"]["parties"]
+    keys = shown["amendments"][0]["delta"]["parties"]["acme"]["keys"].values()
+    for kind, values in (
+        (Source, [shown["source"]["predicate"]]),
+        (Release, [shown["release"]["predicate"]]),
+        (ReleasedFile, shown["release"]["predicate"]["files"]),
+        (Rebuild, [logged["predicate"] for logged in shown["rebuilds"]]),
+        (RebuiltFile, shown["rebuilds"][0]["predicate"]["files"]),
+        (Status, [shown["status"]["predicate"]]),
+        (StatusRow, [shown["row"]["row"]]),
+        (StandingVerdict, shown["row"]["row"]["verdicts"].values()),
+        (Charter, [charter]),
+        (Party, parties.values()),
+        (Key, [*keys, *parties["acme"]["keys"].values()]),
+        (Evidence, [shown | {"handovers": []}]),
+    ):
+        assert {field.name for field in fields(kind)} == set().union(*values), kind
 
 
 def functions(text: str) -> Iterator[tuple[str, int]]:

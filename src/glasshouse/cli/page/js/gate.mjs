@@ -254,8 +254,9 @@ class Gate {
       const short = `${good.size} of the ${rule.quorum} rebuilds that the charter asks for`;
       throw undecided([short, ...notes].join("; "));
     }
+    const apart = this.released.unsigned ? " but for the signature inside" : "";
     return {
-      text: `${good.size} independent rebuilders got the same bytes (the charter asks for ${rule.quorum})`,
+      text: `${good.size} independent rebuilders got the same bytes${apart} (the charter asks for ${rule.quorum})`,
       by: [...good.keys()],
       when: Math.max(...good.values()),
     };
