@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence_cases import held, honest, long_lived
+from evidence_cases import held, honest, long_lived, replete
 from forgery import forge
 from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.errors import CharterError, FormatError
@@ -102,6 +102,15 @@ def test_who_did_what() -> None:
         "This evidence counts as fresh until 2027-01-15 19:59:00 UTC",
     ):
         assert words in text
+
+
+def test_how_it_was_rebuilt_and_what_was_placed_on_it() -> None:
+    text = text_of(page_of(replete))
+    words = "Rebuilt it from the source in bubblewrap 0.8.0, bound to its result before the release"
+    assert f"{words}: identical-modulo-signature" in text
+    world = World()
+    held(world)
+    assert "Placed a hold on it: a 'quoted' reason — ü" in text_of(written(world).html)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import check_checkpoint
 from glasshouse_verify.report import Claim, Outcome, Report, utc
 from glasshouse_verify.statement import Rebuild, Release, Source, Status, Use, parse_statement
+from glasshouse_verify.status import StandingVerdict, StatusRow
 
 from glasshouse.cli.page.markup import Markup, join, lines, tag
 
@@ -56,6 +57,9 @@ class Subject:
         self.status: Status | None = None
         if evidence.status is not None:
             self.status = decode(Status, evidence.status.predicate, "evidence.status")
+        self.row: StatusRow | None = None
+        if evidence.row is not None:
+            self.row = decode(StatusRow, evidence.row.row, "evidence.row.row")
         named = (evidence.platform, evidence.name)
         self.file = next((f for f in self.release.files if (f.platform, f.name) == named), self.release.files[0])
 
@@ -247,11 +251,16 @@ def _acts(subject: Subject) -> Iterator[Act]:
     text = f"Built and released it in the channel {release.channel}"
     yield Act(party=release.party, text=text, entry=evidence.release.index, when=release.time)
     for index, rebuild in subject.rebuilds:
-        text = f"Rebuilt it from the source: {rebuild.verdict}"
+        shown = StandingVerdict() if subject.row is None else subject.row.verdicts.get(rebuild.party, StandingVerdict())
+        how = f" in {rebuild.executor}" if rebuild.executor else ""
+        how += ", bound to its result before the release" if shown.blind else ""
+        text = f"Rebuilt it from the source{how}: {rebuild.verdict}"
         if rebuild.explanation:
             text += f" ({rebuild.explanation})"
         note = "; ".join(rebuild.not_varied)
         yield Act(party=rebuild.party, text=text, note=note and f"Not varied: {note}", entry=index, when=rebuild.time)
+    for hold in subject.row.holds if subject.row else ():
+        yield Act(party=hold.party, text=f"Placed a {hold.action} on it: {hold.reason}", when=hold.time)
     yield from _status_acts(subject)
     yield from _witness_acts(subject)
     yield from _member_acts(subject)
