@@ -4,6 +4,7 @@ import struct
 
 FILE_ALIGNMENT, SECTION_ALIGNMENT = 0x200, 0x1000
 HEADER_AT = 64
+CODE, DATA = 0x60000020, 0x40000040
 OPTIONAL_AT = HEADER_AT + 24
 CHECKSUM_AT = OPTIONAL_AT + 64
 SECURITY_AT = {64: OPTIONAL_AT + 112 + 4 * 8, 32: OPTIONAL_AT + 96 + 4 * 8}
@@ -19,7 +20,18 @@ def pe_image(sections: dict[str, bytes], *, bits: int = 64, time: int = 1_700_00
         padded = content + bytes(-len(content) % FILE_ALIGNMENT)
         rows += struct.pack(
             "<8sIIIIIIHHI",
-            *(name.encode(), len(content), address, len(padded), headers_end + len(body), 0, 0, 0, 0, 0x60000020),
+            *(
+                name.encode(),
+                len(content),
+                address,
+                len(padded),
+                headers_end + len(body),
+                0,
+                0,
+                0,
+                0,
+                CODE if name == ".text" else DATA,
+            ),
         )
         body += padded
         address += len(content) + -len(content) % SECTION_ALIGNMENT

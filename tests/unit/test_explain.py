@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from elf_image import elf_image
+from pe_image import pe_image
 
 from glasshouse.supervision.compare import Limits, compare
 from glasshouse.supervision.explain import MAX_CHARACTERS, explain, find_causes
+from glasshouse.supervision.pe import attach
 from glasshouse.supervision.traces import Cause, traces_of
 
 SECTIONS = {
@@ -330,3 +332,34 @@ def test_every_aspect_is_told(tmp_path: Path) -> None:
         assert "What usually causes this:\n- " in told(tmp_path, shipped, rebuilt)
     compressed = gzip.compress(b"\0" * 100_000 + b"1", mtime=0), gzip.compress(b"\0" * 100_000 + b"2", mtime=0)
     assert "not looked into" in told(tmp_path, *compressed, Limits(unpacked_bytes=10))
+
+
+# --- Windows files -------------------------------------------------------------------------------------------------
+
+LIBRARY = {".text": b"\x55\x48\x89\xe5\xc3", ".rdata": b"engine started\0", ".edata": bytes(4) + b"\x80\xf1\x53\x65"}
+
+
+def test_a_windows_file_is_compared_section_by_section(tmp_path: Path) -> None:
+    other = pe_image({**LIBRARY, ".text": b"\x55\x48\x89\xe5\x90"})
+    assert causes(tmp_path, pe_image(LIBRARY), other) == [Cause.CODE]
+    assert told(tmp_path, pe_image(LIBRARY), other).startswith("First difference: section .text, at byte 4.")
+
+
+def test_a_windows_file_that_was_linked_at_another_time(tmp_path: Path) -> None:
+    """The time stands in the header and in the table of exported names."""
+    other = pe_image({**LIBRARY, ".edata": bytes(4) + b"\x81\xf1\x53\x65"}, time=1_700_000_001)
+    assert causes(tmp_path, pe_image(LIBRARY), other) == [Cause.TIMESTAMP]
+    assert "link time, shipped" in told(tmp_path, pe_image(LIBRARY), other)
+
+
+def test_a_signature_is_no_section(tmp_path: Path) -> None:
+    """What a signature adds is judged apart; the explanation is about what was built."""
+    unsigned = pe_image(LIBRARY)
+    signed = attach(unsigned, b"\x30\x03\x02\x01\x05")
+    assert causes(tmp_path, signed, unsigned) == [Cause.LAYOUT]
+    other = pe_image({**LIBRARY, ".rdata": b"engine stopped\0"})
+    assert told(tmp_path, signed, other).startswith('First difference: section .rdata, at byte 9: shipped "engine st')
+
+
+def test_a_damaged_windows_file_is_compared_as_bytes(tmp_path: Path) -> None:
+    assert causes(tmp_path, pe_image(LIBRARY), b"MZ" + bytes(100)) == [Cause.CONTENT]

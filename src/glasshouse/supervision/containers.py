@@ -1,4 +1,4 @@
-"""Files made of parts: zip archives and wheels, tar, ar, ELF, and compressed streams, opened for comparing two of them.
+"""Files made of parts: zip archives and wheels, tar, ar, ELF, PE and compressed streams, opened for comparing two.
 
 Everything opened here came from a vendor or out of a build, so it may be made to harm: contents are unpacked to
 temporary files under one budget of bytes, names and headers are bounded, and whatever breaks its format raises
@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from typing import IO, BinaryIO, cast
 
 from glasshouse.conveyor.archive import ArchiveError, ForwardReader, decompressed
-from glasshouse.supervision import elf
+from glasshouse.supervision import elf, pe
+from glasshouse.supervision.errors import SignatureRefused
 
 MAX_ENTRIES = 200_000
 _CHUNK_BYTES = 1 << 20
@@ -124,6 +125,8 @@ def open_container(file: BinaryIO, budget: Budget) -> Container | None:
     try:
         if start.startswith(elf.MAGIC):
             return _elf(file, size)
+        if start.startswith(pe.MAGIC):
+            return _pe(file, size)
         if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             return _zip(file, budget)
         if start.startswith(b"!<arch>\n"):
@@ -133,7 +136,7 @@ def open_container(file: BinaryIO, budget: Budget) -> Container | None:
         for magic, suffix in _COMPRESSIONS.items():
             if start.startswith(magic):
                 return _compressed(file, size, suffix, start, budget)
-    except (elf.ElfError, ArchiveError, zipfile.BadZipFile, tarfile.TarError) as error:
+    except (elf.ElfError, SignatureRefused, ArchiveError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise ContainerError(str(error)) from error
     except (struct.error, ValueError, UnicodeError, NotImplementedError) as error:
         raise ContainerError(f"is damaged: {error}") from error
@@ -176,6 +179,23 @@ def _elf(file: BinaryIO, size: int) -> Container:
         for name, section in zip(distinct(section.name for section in sections), sections, strict=True)
     ]
     return Container(kind="ELF file", part="section", fields=(), entries=tuple(entries))
+
+
+def _pe(file: BinaryIO, size: int) -> Container:
+    """The sections; a signature behind them is no part of what was built, see `authenticode`."""
+    file.seek(0)
+    layout = pe.read_headers(file.read(pe.MAX_HEADER_BYTES), size)
+
+    def opener(section: pe.Section) -> Callable[[], BinaryIO]:
+        return lambda: cast(BinaryIO, Window(file, section.offset, section.size))
+
+    sections = [section for section in layout.sections if section.size]
+    entries = [
+        Entry(name=name, fields=(), open=opener(section), stored=opener(section), code=section.code)
+        for name, section in zip(distinct(section.name for section in sections), sections, strict=True)
+    ]
+    fields = (("link time", _time(layout.time)), ("linker", layout.linker))
+    return Container(kind="PE file", part="section", fields=fields, entries=tuple(entries))
 
 
 def _zip(file: BinaryIO, budget: Budget) -> Container:

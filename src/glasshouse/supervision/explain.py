@@ -29,6 +29,8 @@ _FIELDS = {
     "compression": Cause.COMPRESSION,
     "packer": Cause.TOOLCHAIN,
     "original name": Cause.BUILD_PATH,
+    "link time": Cause.TIMESTAMP,
+    "linker": Cause.TOOLCHAIN,
 }
 _WORDS = {
     Cause.CODE: "the program itself: its machine code is not the same. Other source, or other compiler options",
@@ -65,6 +67,8 @@ _ADDRESS_SECTIONS = (
 # Not loaded: descriptions of the other sections.
 _DESCRIBING_SECTIONS = (".debug_", ".symtab", ".shstrtab", ".gnu_debug")
 _STRING_SECTIONS = (".debug_str", ".debug_line_str")
+# Where compilers put what a program states, and the linker of a Windows library the time of its table of names.
+_TIMED_SECTIONS = (".data", ".rodata", ".rdata", ".edata")
 _BUILD_IDS = (".note.gnu.build-id", ".note.go.buildid")
 _SYMBOL_INDEXES = ("/", "/SYM64/")
 
@@ -218,7 +222,7 @@ def _read_content(difference: Difference) -> tuple[Cause, ...]:
 def _may_hold_times(difference: Difference) -> bool:
     """Tables of addresses and of unwinding are full of numbers that would pass for a time."""
     last = difference.where[-1] if difference.where else None
-    return last is None or last.kind != "section" or last.name == ".data" or last.name.startswith(".rodata")
+    return last is None or last.kind != "section" or last.name.startswith(_TIMED_SECTIONS)
 
 
 def _only_bytes_are_unexplained(difference: Difference) -> bool:

@@ -19,6 +19,7 @@ from hashlib import sha256
 from glasshouse.supervision.der import SEQUENCE, Fields
 from glasshouse.supervision.errors import SignatureRefused
 
+MAGIC = b"MZ"
 ALIGNMENT = 8
 _REVISION_2, _PKCS_SIGNED_DATA = 0x0200, 0x0002
 _HEADER_BYTES = 8
@@ -30,56 +31,98 @@ _DIRECTORIES = 16
 _SECURITY = 4
 _SECTION_BYTES = 40
 _MAX_SECTIONS = 96
+_EXECUTE = 0x20000000
+# Headers are far shorter; what is longer is no file that a linker made.
+MAX_HEADER_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A section's bytes in the file; `code` is true where the loader maps it executable."""
+
+    name: str
+    offset: int
+    size: int
+    code: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where the two fields that signing changes stand, and what the second says: file offset and size of a table."""
+    """What the headers say.
+
+    `checksum_at` and `security_at` are where the two fields stand that signing changes, `table_offset` and `table_size`
+    what the second says. `time` is the linker's in Unix seconds, `linker` its version.
+    """
 
     checksum_at: int
     security_at: int
     table_offset: int
     table_size: int
+    sections: tuple[Section, ...]
+    time: int
+    linker: str
 
 
 def read_layout(image: bytes) -> Layout:
     """Read the headers of a PE file; raises SignatureRefused where they contradict themselves or the file's size."""
+    return read_headers(image, len(image))
+
+
+def read_headers(image: bytes, file_size: int) -> Layout:
+    """As `read_layout`, where `image` need only begin the file of `file_size` bytes, headers included."""
     try:
-        return _read_layout(image)
+        return _read_headers(image, file_size)
     except struct.error as error:
         raise SignatureRefused("the file is no PE file: its headers are cut short") from error
 
 
-def _read_layout(image: bytes) -> Layout:
+def _read_headers(image: bytes, file_size: int) -> Layout:
     (header,) = struct.unpack_from("<I", image, 60)
-    if image[:2] != b"MZ" or header < 64 or image[header : header + 4] != b"PE\0\0":
+    if image[:2] != MAGIC or header < 64 or image[header : header + 4] != b"PE\0\0":
         raise SignatureRefused("the file is no PE file")
-    sections, optional_size = struct.unpack_from("<2xH12xH", image, header + 4)
+    count, time, optional_size = struct.unpack_from("<2xHI8xH", image, header + 4)
     optional = header + 24
-    (magic,) = struct.unpack_from("<H", image, optional)
+    magic, major, minor = struct.unpack_from("<HBB", image, optional)
     if magic not in _DIRECTORIES_AT:
         raise SignatureRefused("the PE file is neither PE32 nor PE32+")
     directories = optional + _DIRECTORIES_AT[magic] + 4
-    (count,) = struct.unpack_from("<I", image, directories - 4)
-    if count != _DIRECTORIES or optional + optional_size != directories + 8 * _DIRECTORIES:
+    if (
+        struct.unpack_from("<I", image, directories - 4) != (_DIRECTORIES,)
+        or optional + optional_size != directories + 8 * _DIRECTORIES
+    ):
         raise SignatureRefused(f"the PE file has not exactly {_DIRECTORIES} data directories")
     security_at = directories + 8 * _SECURITY
     offset, size = struct.unpack_from("<II", image, security_at)
     (headers_end,) = struct.unpack_from("<I", image, optional + _SIZE_OF_HEADERS_AT)
-    _check_sections(image, optional + optional_size, sections, headers_end, offset or len(image))
-    return Layout(checksum_at=optional + _CHECKSUM_AT, security_at=security_at, table_offset=offset, table_size=size)
-
-
-def _check_sections(image: bytes, table: int, count: int, headers_end: int, end: int) -> None:
-    """The loader, the linker and the hash must mean the same bytes: sections lie apart, between headers and `end`."""
-    if not 1 <= count <= _MAX_SECTIONS or not table + count * _SECTION_BYTES <= headers_end <= end <= len(image):
+    table = optional + optional_size
+    if not 1 <= count <= _MAX_SECTIONS or not table + count * _SECTION_BYTES <= headers_end <= file_size:
         raise SignatureRefused("the headers of the PE file do not fit into it")
-    rows = [struct.unpack_from("<16xII", image, table + n * _SECTION_BYTES) for n in range(count)]
+    sections = tuple(_read_section(image, table + n * _SECTION_BYTES) for n in range(count))
+    _check_apart(sections, headers_end, offset or file_size)
+    return Layout(
+        checksum_at=optional + _CHECKSUM_AT,
+        security_at=security_at,
+        table_offset=offset,
+        table_size=size,
+        sections=sections,
+        time=time,
+        linker=f"{major}.{minor}",
+    )
+
+
+def _read_section(image: bytes, at: int) -> Section:
+    name, size, offset, flags = struct.unpack_from("<8s8xII12xI", image, at)
+    text = name.rstrip(b"\0").decode(errors="backslashreplace")
+    return Section(name=text, offset=offset, size=size, code=bool(flags & _EXECUTE))
+
+
+def _check_apart(sections: tuple[Section, ...], headers_end: int, end: int) -> None:
+    """The loader, the linker and the hash must mean the same bytes: sections lie apart, between headers and `end`."""
     at = headers_end
-    for offset, size in sorted((offset, size) for size, offset in rows if size):
-        if offset < at or offset + size > end:
+    for section in sorted((section for section in sections if section.size), key=lambda section: section.offset):
+        if section.offset < at or section.offset + section.size > end:
             raise SignatureRefused("a section of the PE file overlaps another one, the headers or the signature")
-        at = offset + size
+        at = section.offset + section.size
 
 
 def attach(unsigned: bytes, signature: bytes) -> bytes:
