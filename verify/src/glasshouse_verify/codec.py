@@ -81,7 +81,9 @@ def decode(kind: Any, value: object, where: str) -> Any:
             raise FormatError(where, "must be an integer from 0 to 2^53-1")
         return value
     if isinstance(kind, EnumMeta):
-        return _decode_enum(kind, value, where)
+        if expect(str, value, where) not in list[object](kind):
+            raise FormatError(where, "must be one of " + ", ".join(map(str, kind)))
+        return kind(value)
     if is_dataclass(kind):
         return _decode_record(cast(type, kind), value, where)
     return _decode_container(kind, value, where)
@@ -100,14 +102,6 @@ def _decode_container(kind: Any, value: object, where: str) -> object:
             decode(arguments[0], k, f"{where} member name"): decode(arguments[1], v, f"{where}.{k}") for k, v in pairs
         }
     raise TypeError(f"no JSON form for {kind!r}")
-
-
-def _decode_enum(kind: Any, value: object, where: str) -> object:
-    text = expect(str, value, where)
-    try:
-        return kind(text)
-    except ValueError:
-        raise FormatError(where, "must be one of " + ", ".join(str(m.value) for m in kind)) from None
 
 
 def _decode_record(kind: type, value: object, where: str) -> object:
