@@ -1,18 +1,26 @@
 """The `glasshouse` command. `verify` is answered by the verifier alone, without loading anything else."""
 
+import os
 import sys
 import time
 
 
 def main() -> None:
     """Run the command line."""
-    if sys.argv[1:2] == ["verify"]:
-        from glasshouse_verify.cli import main as verify
+    try:
+        if sys.argv[1:2] == ["verify"]:
+            from glasshouse_verify.cli import main as verify
 
-        sys.exit(verify(sys.argv[2:], int(time.time())))
-    from glasshouse.cli.app import run
+            code = verify(sys.argv[2:], int(time.time()))
+            sys.stdout.flush()
+            sys.exit(code)
+        from glasshouse.cli.app import run
 
-    run()
+        run()
+    except BrokenPipeError:
+        # Whoever read the answer has closed the pipe; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def open_press(node: Node, agent: Callable[[str], AgentSigner] | None = None) ->
         yield Press(
             vendor=node.settings.party,
             store=Store(node.cache / "downloads"),
-            origins=default_origins(client),
+            origins=default_origins(client, node.settings.mirrors.debian),
             roots=node.cache / "roots",
             conveyor=conveyor,
             releaser=releaser,

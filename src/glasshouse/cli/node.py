@@ -53,10 +53,11 @@ def init(
     timestamps: Annotated[
         str | None, typer.Option("--timestamps", help="URL of the authority that dates this conveyor's signatures")
     ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="what others reach it by, where not --listen")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a node: its settings, its keys (readable by their owner alone) and its card for the other parties."""
-    settings = _settings(party, name, site, role, listen, origin, acts_for, proposes, cache, timestamps)
+    settings = _settings(party, name, site, role, listen, origin, acts_for, proposes, cache, timestamps, url)
     card = create_node(Node(directory, settings))
     document = {"schema": "glasshouse.init/v1", "directory": str(directory), "party": party, "keys": len(card.keys)}
     emit(
@@ -77,6 +78,7 @@ def _settings(
     proposes: bool,
     cache: Path | None,
     timestamps: str | None,
+    url: str | None,
 ) -> NodeSettings:
     unknown = sorted(set(roles) - set(ROLES))
     if unknown:
@@ -95,7 +97,7 @@ def _settings(
         member="member" in roles,
         acts_for=acts_for,
         cache=None if cache is None else str(cache),
-        serve=None if listen is None else ServeSettings(listen=listen),
+        serve=None if listen is None else ServeSettings(listen=listen, url=url),
         ledger=LedgerSettings(origin=origin or "") if "ledger" in roles else None,
         witness=WitnessSettings(name=f"{party}.witness") if "witness" in roles else None,
         conveyor=ConveyorSettings(timestamps=timestamps) if "conveyor" in roles else None,

@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 from glasshouse_verify.codec import encode
-from glasshouse_verify.statement import Rebuild, Release, Use
+from glasshouse_verify.statement import Rebuild, Release, Use, Verdict
 
 from glasshouse.cli.wiring import JsonOption, NodeOption, emit, open_session
 from glasshouse.cli.working import open_workshop
 from glasshouse.parties.errors import SettingsError
 from glasshouse.supervision.rebuilder import rebuild_release
+
+# As `glasshouse verify` has them: other bytes are a mismatch, no result is undecided.
+_EXIT = {Verdict.DIFFERS: 3, Verdict.BUILD_FAILED: 5, Verdict.PACK_NOT_RECEIVED: 5}
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +27,10 @@ def rebuild(
     node: NodeOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Rebuild a logged release on this node and print the verdict; nothing is logged (glasshouse work does that)."""
+    """Rebuild a logged release on this node and print the verdict; nothing is logged (glasshouse work does that).
+
+    Exit 0 the same bytes, 3 other bytes, 5 no result.
+    """
     with open_session(node, "rebuild-view") as session:
         history = session.follow()
         for record in history.standing(Use.RELEASE):
@@ -43,3 +49,4 @@ def rebuild(
         lines.append(verdict.explanation)
     document = {"schema": "glasshouse.rebuild/v1", "rebuild": encode(verdict)}
     emit(document, "\n".join(lines), as_json=as_json)
+    raise typer.Exit(_EXIT.get(verdict.verdict, 0))

@@ -22,8 +22,12 @@ from glasshouse.ledger.view import View
 from glasshouse.parties.errors import KeyUnavailable
 from glasshouse.parties.node import KEY_USES, Node, is_entitled, open_node
 from glasshouse.parties.signer import AgentSigner, Signer
+from glasshouse.storage import files
 
 _S = TypeVar("_S", bound=Signer)
+# The log has its checkpoint cosigned anew every ten minutes, also when nothing was added.
+MAX_CHECKPOINT_AGE_SECONDS = 3_600
+DIGEST_CHARACTERS = 64
 
 NodeOption = Annotated[Path, typer.Option("--node", help="the node's directory", exists=True, file_okay=False)]
 LedgerOption = Annotated[str, typer.Option("--ledger", help="the ledger's URL")]
@@ -46,6 +50,7 @@ class Session:
     """A node at work: its ledger, its own verified view of it, and what the entries say."""
 
     node: Node
+    place: Path
     client: LedgerClient
     view: View
     history: History
@@ -60,8 +65,10 @@ class Session:
 
     def follow(self) -> History:
         """Bring view and history up to the newest witnessed checkpoint."""
-        follow(self.client, self.view, self.history)
-        self.promises.settle(self.view, int(time.time()))
+        now = int(time.time())
+        follow(self.client, self.view, self.history, now=now)
+        self.promises.settle(self.view, now)
+        self._send_kept()
         return self.history
 
     def signer(self, purpose: str) -> Signer:
@@ -90,15 +97,34 @@ class Session:
     def post(self, envelope: Envelope, blobs: Mapping[str, Path | bytes] | None = None) -> int:
         """Log an envelope, then store the blobs that it names; returns its index once both are durable."""
         entry = format_envelope(envelope)
+        self._keep(blobs or {})
         index = self.client.add(entry)
         self.promises.keep(index, entry, int(time.time()))
-        put_blobs(self.client, blobs or {})
+        self._send_kept()
         self.newest = max(self.newest, index)
         return index
 
+    @property
+    def _kept(self) -> Path:
+        """Blobs on their way: kept until the ledger has them, so that a crash after the entry loses none."""
+        return self.place / "blobs"
 
-def follow(client: LedgerClient, view: View, history: History) -> None:
+    def _keep(self, blobs: Mapping[str, Path | bytes]) -> None:
+        files.make_directory(self._kept, mode=0o700)
+        for digest, content in blobs.items():
+            files.create(self._kept / digest, content)
+
+    def _send_kept(self) -> None:
+        for path in sorted(self._kept.glob("*")):
+            if len(path.name) == DIGEST_CHARACTERS and self.client.lookup(path.name):
+                self.client.put_blob(path.name, path)
+                path.unlink(missing_ok=True)
+
+
+def follow(client: LedgerClient, view: View, history: History, now: int | None = None) -> None:
     """Take what the ledger shows into a view and feed it to a history.
+
+    With `now` (Unix seconds) the witnesses must have looked at the ledger within the last hour.
 
     The witness policy follows the charter: where amendments have changed it since the view was last brought up to
     date, the handover checkpoint under each older policy leads to the next amendment first.
@@ -107,7 +133,7 @@ def follow(client: LedgerClient, view: View, history: History) -> None:
     while True:
         version = history.chain.newest.charter.version
         try:
-            view.update(client)
+            view.update(client, now=now, max_age_seconds=None if now is None else MAX_CHECKPOINT_AGE_SECONDS)
         except (QuorumError, SignatureError):
             if _is_handed_over(client, view):
                 return
@@ -166,10 +192,13 @@ def open_session(directory: Path, name: str = "view") -> Iterator[Session]:
     """Open a node's session; `name` tells apart the views of a node's workers."""
     node = open_node(directory)
     history = History(node.pin)
-    charter = history.chain.newest.charter
-    with LedgerClient(charter.ledger.url) as client, View(node.data / name, charter.policy) as view:
-        promises = Promises(node.data / name / "promises")
-        yield Session(node=node, client=client, view=view, history=history, promises=promises)
+    with View(node.data / name, history.chain.newest.charter.policy) as view:
+        # The ledger may have moved to another URL since the pin; what this node has seen says where to.
+        _feed(view, history)
+        with LedgerClient(history.chain.newest.charter.ledger.url) as client:
+            place = node.data / name
+            promises = Promises(place / "promises")
+            yield Session(node=node, place=place, client=client, view=view, history=history, promises=promises)
 
 
 def follow_pin(url: str, pin: bytes) -> History:

@@ -4,13 +4,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 from glasshouse_verify.statement import Use, make_statement
 
 from glasshouse.cli.wiring import Session
 from glasshouse.conveyor.engine import ExecutorName, executor_of
+from glasshouse.conveyor.errors import Unavailable
 from glasshouse.conveyor.origin import default_origins
 from glasshouse.conveyor.store import Store, http_client
 from glasshouse.ledger.history import History, Record
@@ -23,6 +24,7 @@ from glasshouse.supervision.workshop import Unbuilt, Workshop, forget
 _LOG = logging.getLogger("glasshouse")
 REBUILD_KEY = "rebuild"
 AUDIT_KEY = "audit"
+POSTPONE_SECONDS = 60.0
 
 
 Job: TypeAlias = Callable[[], bool]
@@ -30,20 +32,31 @@ Job: TypeAlias = Callable[[], bool]
 
 def rebuilding(session: Session) -> Job:
     """The rebuilder's turn: judge the oldest release that waits for this party, else commit to the oldest source."""
-    party, hopeless = session.node.settings.party, set[str]()
+    party, hopeless, postponed = session.node.settings.party, set[str](), dict[str, float]()
 
     def turn() -> bool:
         history = session.follow()
         if not session.caught_up:
             return False
-        release = next(awaiting(history, party), None)
-        if release is not None:
-            judge(history, release)
+        record = next(filter(ready, awaiting(history, party)), None)
+        if record is not None:
+            attempt(record, partial(judge, history, record))
             return True
-        source = next((record for record in uncommitted(history, party) if record.id not in hopeless), None)
-        if source is not None:
-            commit(source)
-        return source is not None
+        record = next(filter(ready, uncommitted(history, party)), None)
+        if record is not None:
+            attempt(record, partial(commit, record))
+        return record is not None
+
+    def ready(record: Record) -> bool:
+        return record.id not in hopeless and postponed.get(record.id, 0.0) <= time.monotonic()
+
+    def attempt(record: Record, work: Callable[[], None]) -> None:
+        """What this machine cannot do now must not keep it from what comes after."""
+        try:
+            work()
+        except Unavailable as error:
+            _LOG.warning("%s waits: %s", record.id[:16], error)
+            postponed[record.id] = time.monotonic() + POSTPONE_SECONDS
 
     def commit(record: Record) -> None:
         name = f"{record.predicate.product} {record.predicate.version}"
@@ -76,9 +89,7 @@ def open_workshop(node: Node, agent: Callable[[str], AgentSigner] | None = None)
     agent = agent or (lambda purpose: node.agent(node.newest_key_name(purpose)))
     settings = node.settings.rebuilder or RebuilderSettings()
     with http_client() as client, agent(REBUILD_KEY) as signer:
-        origins = default_origins(client)
-        if node.settings.mirrors.debian is not None:
-            origins = replace(origins, mirrors={**origins.mirrors, "debian": node.settings.mirrors.debian})
+        origins = default_origins(client, node.settings.mirrors.debian)
         yield Workshop(
             party=node.settings.party,
             executor=executor_of(ExecutorName(settings.executor)),

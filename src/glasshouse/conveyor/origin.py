@@ -49,9 +49,13 @@ class Origins:
     index_url: str | None = None
 
 
-def default_origins(client: httpx.Client) -> Origins:
-    """The mirrors, index and Debian keyring of this machine. Raises `ToolUnavailable` when it has no keyring."""
-    return Origins(client=client, mirrors=host_mirrors(), keyring=find_keyring())
+def default_origins(client: httpx.Client, debian: str | None = None) -> Origins:
+    """The mirrors, index and Debian keyring of this machine; `debian` is another mirror of the archive to use.
+
+    Raises `ToolUnavailable` when the machine has no keyring.
+    """
+    mirrors = host_mirrors() | ({} if debian is None else {"debian": debian})
+    return Origins(client=client, mirrors=mirrors, keyring=find_keyring())
 
 
 @dataclass(frozen=True, kw_only=True)

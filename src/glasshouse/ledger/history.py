@@ -277,7 +277,11 @@ class History:
         return StandingVerdict(verdict=verdict, statement=Digest(record.id), blind=self.is_blind(record))
 
     def is_blind(self, record: Record) -> bool:
-        """Whether a rebuild opens a commitment that was logged before any entry named a digest of its outputs."""
+        """Whether a rebuild opens a commitment that was logged before any entry named a digest of its outputs.
+
+        A file whose digest was named before the source was logged, as one that has not changed since the last version,
+        is left out of this: it was no secret. Where that is so of every file, a commitment below the release is enough.
+        """
         rebuild: Rebuild = record.predicate
         source = self.records.get(rebuild.source)
         if rebuild.opening is None or source is None or not isinstance(source.predicate, Source):
@@ -289,9 +293,12 @@ class History:
             # Good words about a file of which no digest was committed to: that takes no rebuild.
             return False
         named = [self._first_named[file.rebuilt] for file in rebuild.files if file.rebuilt is not None]
+        release = self.records.get(rebuild.release)
         return (
             found.predicate.party == rebuild.party
-            and all(found.index < index for index in named)
+            and release is not None
+            and found.index < release.index
+            and all(found.index < index for index in named if index > source.index)
             and opens(found.predicate, rebuild.opening, rebuild.source, source.predicate, rebuild.files)
         )
 

@@ -83,7 +83,7 @@ def draft_first(terms: dict[str, Any], cards: Iterable[Card], now: int) -> bytes
         "initiative": terms["initiative"],
         "version": 1,
         "time": now,
-        "parties": {card.party: party_of(card) for card in cards},
+        "parties": _parties(cards),
         "sites": {card.site.id: {"name": card.site.name, "jurisdiction": card.site.jurisdiction} for card in cards},
         "members": terms["members"],
         "ledger": ledger,
@@ -91,6 +91,24 @@ def draft_first(terms: dict[str, Any], cards: Iterable[Card], now: int) -> bytes
         "products": terms["products"],
     }
     return make_statement(Use.CHARTER, decode(Charter, document, "charter"))
+
+
+def _parties(cards: Iterable[Card]) -> dict[str, Any]:
+    """The charter's parties; a party with several nodes has a card of each, and all their keys and roles."""
+    parties: dict[str, Any] = {}
+    for card in cards:
+        mine = party_of(card)
+        known = parties.setdefault(card.party, mine)
+        for member in ("name", "acts_for"):
+            if known.get(member) != mine.get(member):
+                raise SettingsError(
+                    f"cards.{card.party}.{member}", "is not the same on all its cards", "Mend one card."
+                )
+        if known.get("recipient", mine.get("recipient")) != mine.get("recipient", known.get("recipient")):
+            raise SettingsError(f"cards.{card.party}.recipient", "stands on two cards", "One node opens source packs.")
+        roles = list(dict.fromkeys((*known["roles"], *mine["roles"])))
+        parties[card.party] = {**mine, **known, "roles": roles, "keys": {**known["keys"], **mine["keys"]}}
+    return parties
 
 
 def party_of(card: Card) -> dict[str, Any]:

@@ -147,12 +147,14 @@ class _Judge:
         return self._outcome(files, fault.explanation, executor=fault.executor, not_varied=not_varied, log=log)
 
     def _opening(self, found: Record, source: Source, built: Built) -> Opening | None:
-        """What opens this party's commitment to the source, if it made one to this very build."""
+        """What opens this party's commitment to the source, if it made one to this very build before the release."""
         outputs = _outputs(built)
         expected = commitment(self.workshop.party, found.id, source, built.nonce, outputs)
+        wanted = (self.workshop.party, found.id, expected)
         for record in self.history.standing(Use.COMMIT):
             commit: Commit = record.predicate
-            if (commit.party, commit.source, commit.commitment) == (self.workshop.party, found.id, expected):
+            said = (commit.party, commit.source, commit.commitment)
+            if said == wanted and record.index < self.record.index:
                 return Opening(commit=Digest(record.id), nonce=built.nonce, outputs=outputs)
         return None
 

@@ -27,11 +27,13 @@ def check(scene: Scene) -> Iterable[Alarm]:
 def _unopened(scene: Scene) -> Iterable[Alarm]:
     rebuilds = [record.predicate for record in scene.history.standing(Use.REBUILD)]
     opened = {rebuild.opening.commit for rebuild in rebuilds if rebuild.opening is not None}
-    released = {record.predicate.source: record.predicate.time for record in scene.history.standing(Use.RELEASE)}
+    released = {record.predicate.source: record for record in scene.history.standing(Use.RELEASE)}
     for record in scene.history.standing(Use.COMMIT):
         commit: Commit = record.predicate
-        since = released.get(commit.source)
-        if record.id not in opened and since is not None and scene.now - since > OPENING_SECONDS:
+        release = released.get(commit.source)
+        if release is None or release.index < record.index or record.id in opened:
+            continue
+        if scene.now - release.predicate.time > OPENING_SECONDS:
             text = f"{commit.party} has not opened its commitment to {commit.product} {commit.version} within a day"
             yield Alarm(about=(record.id,), text=text)
 
