@@ -86,3 +86,24 @@ def test_control_two_blind_rebuilds(world: World) -> None:
     world.status()
     assert world.verify().outcome == Outcome.VERIFIED
     assert alarms(world, NOW + 2 * DAY) == []
+
+
+def test_control_a_version_whose_bytes_have_not_changed(world: World) -> None:
+    """What the version before has made public cannot be secret; a commitment below the release is enough."""
+    first = world.release(committed=("lab", "second"))
+    second = world.release("1.1", committed=("lab", "second"))
+    for release in (first, second):
+        for party in ("lab", "second"):
+            world.rebuild(release, party)
+    rows = {row["key"]: row["verdicts"] for row in world.history.status_rows()}
+    assert all(verdict["blind"] for verdicts in rows.values() for verdict in verdicts.values())
+    assert alarms(world, NOW + 2 * DAY) == []
+
+
+def test_control_a_commitment_that_came_too_late_is_no_offence(world: World) -> None:
+    """A vendor that does not wait makes honest commitments late; they count for nothing and accuse nobody."""
+    release = world.release()
+    world.commit("lab", world.statement(release).source, digest(SHIPPED))
+    world.openings.clear()
+    world.rebuild(release, "lab")
+    assert alarms(world, NOW + 2 * DAY) == []
