@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from forgery import forge
+from glasshouse_verify.charter import Role
 from glasshouse_verify.encoding import decode_base64, encode_base64, format_json
 from glasshouse_verify.evidence import Evidence, format_evidence
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, format_vkey
 from glasshouse_verify.statement import Action, OpaqueFile, ReleasedFile, Use, Verdict, make_statement
-from world import DAY, FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest, seeded
+from world import DAY, FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, charter_key, digest, seeded
 
 BITS = 160
 SEED = 3
@@ -90,12 +91,19 @@ def new_witness(world: World, name: str, leaves: str) -> dict[str, Any]:
 
 def replete() -> World:
     """Every member that may be left out is there: blind rebuilds of a signed file, replaced once, by all rules."""
-    gate = {"blind": True, "accept": ["identical-modulo-signature"]}
-    parties = {"ngo": {"recipient": "age1example"}, "w1": {"acts_for": "acme"}}
+    named = {name: digest(name.encode()) for name in ("provenance", "report", "log")}
+    windows = {name: [digest(name.encode())] for name in ("signers", "timestampers", "chain")}
+    gate = {"blind": True, "blind_window": 60, "accept": ["identical-modulo-signature"], "authenticode": windows}
+    jack = seeded("jack")
+    keys = {jack.keyid: charter_key(jack, "oslo", [use.value for use in Use])}
+    parties = {
+        "ngo": {"recipient": "age1example"},
+        "w1": {"acts_for": "acme"},
+        "jack": {"name": "Jack", "roles": [role.value for role in Role], "keys": keys},
+    }
     world = World(products={PRODUCT: {"gate": gate, "reviewers": 1}}, parties=parties)
     source = world.source(commit="9f2c41d", authors=("Ann",), reviewers=("Bob",))
     release = world.release(source=source, unsigned=digest(b"unsigned"), committed=("lab", "second"))
-    named = {name: digest(name.encode()) for name in ("provenance", "report", "log")}
     opaque = (OpaqueFile(path="tests/data/sample.bin", sha256=digest(b"sample")),)
     extra: dict[str, Any] = {**named, "opaque": opaque, "executor": "bubblewrap 0.8.0", "explanation": "one\ntwo"}
     for party in ("lab", "second"):
@@ -120,7 +128,10 @@ def worlds() -> Iterator[Case]:
 
 def played() -> dict[str, World]:
     """A world after each thing that can happen to a release."""
-    return {act.__name__: _after(act) for act in (held, superseded, failed, renamed, reviewed, unreviewed, unknown)} | {
+    return {
+        act.__name__: _after(act)
+        for act in (held, withdrawn, superseded, failed, renamed, reviewed, unreviewed, unknown)
+    } | {
         f"signed by {by}, built by {built_by}": _released(by=by, built_by=built_by)
         for by, built_by in (("acme-old", "acme"), ("acme", "acme-old"), ("acme-old", "acme-old"))
     }
@@ -140,6 +151,10 @@ def _after(act: Callable[[World], None]) -> World:
 
 def held(world: World) -> None:
     _hold(world, Action.HOLD)
+
+
+def withdrawn(world: World) -> None:
+    _hold(world, Action.WITHDRAW)
 
 
 def superseded(world: World) -> None:

@@ -15,13 +15,25 @@ from typing import Any
 
 import pytest
 from evidence_cases import Case, all_cases, case, replete
-from glasshouse_verify.charter import Charter, Key, Party
+from glasshouse_verify.charter import (
+    Charter,
+    GateRule,
+    Key,
+    LedgerRule,
+    Party,
+    ProductRule,
+    Quorum,
+    Role,
+    Site,
+    StatusRule,
+    Witness,
+)
 from glasshouse_verify.encoding import encode_base64
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.evidence import Evidence, format_evidence, parse_evidence
 from glasshouse_verify.gate import check_file
 from glasshouse_verify.report import Outcome
-from glasshouse_verify.statement import Rebuild, RebuiltFile, Release, ReleasedFile, Source, Status
+from glasshouse_verify.statement import Rebuild, RebuiltFile, Release, ReleasedFile, Source, Status, Use
 from glasshouse_verify.status import StandingVerdict, StatusRow
 
 MODULES = Path(__file__).resolve().parents[2] / "src" / "glasshouse" / "cli" / "page" / "js"
@@ -104,24 +116,34 @@ def test_every_member_is_judged() -> None:
     world = replete()
     assert by_the_command(case("replete", world))["outcome"] == Outcome.VERIFIED
     shown = json.loads(format_evidence(world.evidence()))
-    charter = json.loads(world.pin)["predicate"] | shown["amendments"][0]["delta"]
-    parties = charter["parties"] | json.loads(world.pin)["predicate"]["parties"]
-    keys = shown["amendments"][0]["delta"]["parties"]["acme"]["keys"].values()
-    for kind, values in (
-        (Source, [shown["source"]["predicate"]]),
-        (Release, [shown["release"]["predicate"]]),
-        (ReleasedFile, shown["release"]["predicate"]["files"]),
-        (Rebuild, [logged["predicate"] for logged in shown["rebuilds"]]),
-        (RebuiltFile, shown["rebuilds"][0]["predicate"]["files"]),
-        (Status, [shown["status"]["predicate"]]),
-        (StatusRow, [shown["row"]["row"]]),
-        (StandingVerdict, shown["row"]["row"]["verdicts"].values()),
-        (Charter, [charter]),
-        (Party, parties.values()),
-        (Key, [*keys, *parties["acme"]["keys"].values()]),
-        (Evidence, [shown | {"handovers": []}]),
-    ):
+    charters = [json.loads(world.pin)["predicate"], shown["amendments"][0]["delta"]]
+    charter, parties = charters[0] | charters[1], [*charters[0]["parties"].values()]
+    products = charter["products"].values()
+    keys = [key for party in (*parties, *charter["parties"].values()) for key in party.get("keys", {}).values()]
+    for kind, values in {
+        Evidence: [shown | {"handovers": []}],
+        Source: [shown["source"]["predicate"]],
+        Release: [shown["release"]["predicate"]],
+        ReleasedFile: shown["release"]["predicate"]["files"],
+        Rebuild: [logged["predicate"] for logged in shown["rebuilds"]],
+        RebuiltFile: shown["rebuilds"][0]["predicate"]["files"],
+        Status: [shown["status"]["predicate"]],
+        StatusRow: [shown["row"]["row"]],
+        StandingVerdict: shown["row"]["row"]["verdicts"].values(),
+        Charter: [charter],
+        Party: parties,
+        Key: keys,
+        Site: charter["sites"].values(),
+        LedgerRule: [charter["ledger"]],
+        Witness: charter["ledger"]["witnesses"].values(),
+        Quorum: [charter["members"]],
+        StatusRule: [charter["status"]],
+        ProductRule: products,
+        GateRule: [product["gate"] for product in products],
+    }.items():
         assert {field.name for field in fields(kind)} == set().union(*values), kind
+    assert {use for key in keys for use in key.get("uses", ())} == set(Use)
+    assert {role for party in parties for role in party["roles"]} == set(Role)
 
 
 def functions(text: str) -> Iterator[tuple[str, int]]:

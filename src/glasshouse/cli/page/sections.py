@@ -26,7 +26,7 @@ TITLES = {
     "status": "No hold, no second version",
     "file": "The file in your hands",
 }
-NOT_REACHED = "Not reached: a claim that this one stands on does not hold."
+NOT_REACHED = "Not reached: what this stands on does not hold, or cannot be read."
 _OPEN, _DIGEST_PART = "open", 8
 
 

@@ -35,6 +35,8 @@ const gate = record({
   blind: boolean,
   build_in: list(country),
   sign_in: list(country),
+  blind_window: optional(integer),
+  authenticode: optional(record({ signers: list(digest), timestampers: list(digest), chain: list(digest) })),
 });
 const shape = record({
   party: identifier,

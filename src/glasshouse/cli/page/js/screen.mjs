@@ -17,6 +17,7 @@ const ANSWERS = new Map([
 const NO_ED25519 = "This browser cannot check signatures; use glasshouse verify. Nothing is verified here.";
 
 const RESTS_ON = "That rests on the charter in this page: compare its id with the one you hold.";
+const NOT_REACHED = "Not reached: what this stands on does not hold, or cannot be read.";
 const PAGE = "this page";
 
 const at = (id) => document.getElementById(id);
@@ -114,7 +115,7 @@ function showClaim(row, claim, names) {
   row.dataset.state = state;
   part("icon").replaceWith(icon(state));
   part("word").textContent = WORDS[state].toLowerCase();
-  part("text").textContent = claim?.text ?? "Not reached: a claim that this one stands on does not hold.";
+  part("text").textContent = claim?.text ?? NOT_REACHED;
   const when = claim?.when ?? null;
   const rows = {
     by: claim?.by.map((id) => (names.has(id) ? `${names.get(id)} (${id})` : id)).join(", "),
