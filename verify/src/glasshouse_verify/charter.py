@@ -209,11 +209,6 @@ def side(charter: Charter, party: Identifier) -> Identifier:
     return charter.parties[party].acts_for or party
 
 
-def stands_with(charter: Charter, party: Identifier, vendor: Identifier) -> bool:
-    """Whether two parties stand on one side."""
-    return side(charter, party) == side(charter, vendor)
-
-
 def vouchers(charter: Charter) -> object:
     """Who vouches for the ledger: where this changes, evidence needs a checkpoint under the older policy."""
     return charter.ledger.key, charter.ledger.faulty, {(w.party, w.key) for w in charter.ledger.witnesses.values()}

@@ -22,7 +22,7 @@ from hashlib import sha256
 from shlex import quote
 from typing import Any, Generic, TypeVar
 
-from glasshouse_verify.charter import Chain, Charter, ProductRule, apply_patch, stands_with, vouchers
+from glasshouse_verify.charter import Chain, Charter, ProductRule, apply_patch, side, vouchers
 from glasshouse_verify.checkpoint import Checkpoint
 from glasshouse_verify.codec import Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope, format_envelope, statement_id
@@ -64,10 +64,10 @@ _LIMITS = {
 _RECHECKS = {
     "charter": "glasshouse charter history --ledger {ledger}",
     "ledger": "glasshouse ledger fsck {ledger}",
-    "source": "glasshouse ledger entry {source} --ledger {ledger}",
-    "provenance": "glasshouse ledger entry {release} --ledger {ledger}",
-    "release": "glasshouse ledger entry {release} --ledger {ledger}",
-    "rebuild": "glasshouse rebuild {product} {version} --node NODE",
+    "source": "glasshouse ledger entry {source.index} --ledger {ledger}",
+    "provenance": "glasshouse ledger entry {release.index} --ledger {ledger}",
+    "release": "glasshouse ledger entry {release.index} --ledger {ledger}",
+    "rebuild": "glasshouse rebuild {release.says.product} {release.says.version} --node NODE",
     "status": "glasshouse status check --ledger {ledger}",
     "file": "sha256sum {file}",
 }
@@ -123,14 +123,8 @@ class _Gate:
         return claim.outcome == Outcome.VERIFIED
 
     def _recheck(self, name: str) -> str:
-        return _RECHECKS[name].format(
-            ledger=quote(self.chain.newest.charter.ledger.url),
-            source=self.the_source.index,
-            release=self.the_release.index,
-            product=self.the_release.says.product,
-            version=self.the_release.says.version,
-            file=quote(self.released.name),
-        )
+        ledger, file = quote(self.chain.newest.charter.ledger.url), quote(self.released.name)
+        return _RECHECKS[name].format(ledger=ledger, file=file, source=self.the_source, release=self.the_release)
 
     # Foundations
 
@@ -286,7 +280,7 @@ class _Gate:
     def _counts(self, entry: _Entry[Rebuild], verdict: Verdict) -> bool:
         """Whether a verdict is one that the gate asks for, from a party that had not changed sides since."""
         rule, later = self.product.gate, self.chain.at(max(entry.index, self.the_release.index)).charter
-        independent = not stands_with(later, entry.says.party, self.vendor)
+        independent = side(later, entry.says.party) != side(later, self.vendor)
         blind = self.row is not None and self.row.verdicts.get(entry.says.party, StandingVerdict()).blind
         return independent and verdict in rule.accept and (bool(blind) or not rule.blind)
 
