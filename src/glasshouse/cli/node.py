@@ -50,6 +50,9 @@ def init(
     acts_for: Annotated[str | None, typer.Option("--acts-for", help="the vendor on whose side it stands")] = None,
     proposes: Annotated[bool, typer.Option("--proposes", help="this auditor proposes the status")] = False,
     cache: Annotated[Path | None, typer.Option("--cache", help="where downloads and unpacked roots are kept")] = None,
+    no_keys: Annotated[
+        bool, typer.Option("--no-keys", help="make no keys yet: glasshouse key new makes them, in tokens for example")
+    ] = False,
     timestamps: Annotated[
         str | None, typer.Option("--timestamps", help="URL of the authority that dates this conveyor's signatures")
     ] = None,
@@ -58,7 +61,7 @@ def init(
 ) -> None:
     """Make a node: its settings, its keys (readable by their owner alone) and its card for the other parties."""
     settings = _settings(party, name, site, role, listen, origin, acts_for, proposes, cache, timestamps, url)
-    card = create_node(Node(directory, settings))
+    card = create_node(Node(directory, settings), with_keys=not no_keys)
     document = {"schema": "glasshouse.init/v1", "directory": str(directory), "party": party, "keys": len(card.keys)}
     emit(
         document,
