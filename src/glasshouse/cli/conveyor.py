@@ -22,7 +22,7 @@ from glasshouse.conveyor.signing import CodeSigner
 from glasshouse.conveyor.source import fetch_source
 from glasshouse.conveyor.store import Store, http_client
 from glasshouse.parties.certificates import CERTIFICATE_SUFFIX, Purpose
-from glasshouse.parties.node import Node
+from glasshouse.parties.node import Node, open_node
 from glasshouse.parties.signer import AgentSigner
 from glasshouse.storage import files
 
@@ -36,9 +36,14 @@ LOCK_FILE = Path("lock.jsonl")
 
 @app.command()
 def lock(
-    recipe: RecipeArgument, out: LockOption = LOCK_FILE, cache: CacheOption = DEFAULT_CACHE, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    out: LockOption = LOCK_FILE,
+    cache: CacheOption = DEFAULT_CACHE,
+    node: Annotated[Path | None, typer.Option("--node", help="the node that will release: its cache is used")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Lock a recipe's environment: every package and wheel by digest, with the signed indexes that vouch for them."""
+    cache = cache if node is None else open_node(node).cache
     parsed = parse_recipe((recipe / "recipe.toml").read_bytes())
     with http_client() as client, progress() as report:
         made = resolve(parsed, Store(cache.expanduser() / "downloads"), default_origins(client), report)

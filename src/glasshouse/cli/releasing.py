@@ -12,11 +12,12 @@ from glasshouse_verify.evidence import format_evidence
 from glasshouse_verify.statement import Use
 from rich.console import Console
 
-from glasshouse.cli.conveyor import LOCK_FILE, LockOption, RecipeArgument, open_press
+from glasshouse.cli.conveyor import RecipeArgument, open_press
 from glasshouse.cli.wiring import JsonOption, NodeOption, Session, emit, open_session
 from glasshouse.conveyor.manifest import source_root
+from glasshouse.conveyor.origin import resolve
 from glasshouse.conveyor.recipe import parse_recipe
-from glasshouse.conveyor.release import Order, ReleaseRun
+from glasshouse.conveyor.release import Order, Press, ReleaseRun
 from glasshouse.conveyor.tree import scan_tree
 from glasshouse.ledger.evidence import assemble
 from glasshouse.parties.errors import SettingsError
@@ -36,11 +37,11 @@ def register(application: typer.Typer) -> None:
 def release(
     recipe: RecipeArgument,
     version: Annotated[str | None, typer.Option("--version", help="the version; default: the git tag at HEAD")] = None,
-    locked: LockOption = LOCK_FILE,
+    locked: Annotated[
+        Path | None, typer.Option("--lock", help="the environment lock; default: one made now", exists=True)
+    ] = None,
     channel: Annotated[str, typer.Option("--channel", help="the channel to offer it on")] = "stable",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="build and say what would be logged")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="build and say what would be logged")] = False,
     evidence: Annotated[
         Path | None, typer.Option("--evidence", help="wait for the status, then write the evidence of each file here")
     ] = None,
@@ -55,7 +56,8 @@ def release(
         session.follow()
         name = parse_recipe((recipe / "recipe.toml").read_bytes()).product
         directory = session.node.data / "releases" / name / version
-        order = Order(recipe=recipe, version=version, channel=channel, lock=locked.read_bytes())
+        lock = _lock(directory / "lock.jsonl", recipe, locked, press)
+        order = Order(recipe=recipe, version=version, channel=channel, lock=lock)
         run = ReleaseRun(directory, session.history.chain.newest.charter, order, press, say=console.log)
         if dry_run:
             document = _rehearse(run)
@@ -64,6 +66,15 @@ def release(
             if evidence is not None:
                 document["evidence"] = _await_evidence(session, run, evidence, timeout)
     emit(document, _text(document), as_json=as_json)
+
+
+def _lock(kept: Path, recipe: Path, given: Path | None, press: Press) -> bytes:
+    """The lock of a release: the one it was begun with, the one given, or one made from today's package indexes."""
+    if kept.exists():
+        return kept.read_bytes()
+    if given is not None:
+        return given.read_bytes()
+    return resolve(parse_recipe((recipe / "recipe.toml").read_bytes()), press.store, press.origins, press.progress).data
 
 
 def tag_of(place: Path) -> str:

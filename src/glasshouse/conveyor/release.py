@@ -98,11 +98,20 @@ class ReleaseRun:
                 "Amend the charter or the recipe.",
             )
         self._code_signer = self._find_code_signer(rule)
+        self._check_indexes()
         self._recipients = {
             party: charter.parties[party].recipient or ""
             for party in rule.gate.rebuilders
             if charter.parties[party].recipient
         }
+
+    def _check_indexes(self) -> None:
+        """The signed indexes that the lock was resolved from are published with it, so they have to be here."""
+        for row in self.lock.indexes:
+            if not self.press.store.has(row.sha256):
+                raise InvalidInput(
+                    "lock", f"was resolved from {row.path}, which is not in this node's cache", "Lock it on this node."
+                )
 
     def publish_source(self, now: int) -> Publication:
         """Fetch and seal; the source statement, which is logged before anything is known of the outputs."""

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from glasshouse.cli.demo.cheats import CHEATS, Played, play
 from glasshouse.cli.demo.errors import DemoFailed
@@ -69,7 +70,7 @@ def _conclude(story: Story, played: list[Played], seconds: int, *, as_json: bool
     document = {
         "schema": SCHEMA,
         "seconds": seconds,
-        "proven": [{"claim": p.claim, "by": p.by, "recheck": p.how} for p in story.proven],
+        "proven": [{"file": p.file, "claim": p.claim, "by": p.by, "recheck": p.how} for p in story.proven],
         "cheats": [
             {"name": p.name, "row": p.row, "title": p.title, "caught": p.caught, "by": p.by, "seen": p.seen}
             for p in played
@@ -94,12 +95,17 @@ def _stay(stage: Stage) -> None:
 
 
 def _print_tables(console: Console, proven: list[Proof], played: list[Played]) -> None:
+    last = None
     if proven:
-        table = Table("proven", "by", "check it again with", title="What was proven, and by whom")
-        for proof in proven:
-            table.add_row(proof.claim, proof.by, proof.how)
-        console.print(table)
-    table = Table("cheat", "caught", "by", "what they see", title="Cheats played")
+        console.print("\n[bold]What was proven, and by whom")
+    for proof in proven:
+        if proof.file != last:
+            console.print(f"\n  {proof.file}", style="bold", markup=False)
+        last = proof.file
+        console.print(Padding(Text(f"✔ {proof.claim}"), (0, 0, 0, 2)))
+        console.print(Padding(Text(f"by {proof.by}; again: {proof.how}", style="dim"), (0, 0, 0, 6)))
+    console.print("\n[bold]Cheats played")
     for cheat in played:
-        table.add_row(f"{cheat.row} {cheat.title}", "yes" if cheat.caught else "NO", cheat.by, cheat.seen)
-    console.print(table)
+        mark = "caught" if cheat.caught else "NOT CAUGHT"
+        console.print(Padding(Text(f"{mark}  {cheat.row} {cheat.title}"), (0, 0, 0, 2)))
+        console.print(Padding(Text(f"by {cheat.by}: {cheat.seen.splitlines()[0]}", style="dim"), (0, 0, 0, 10)))

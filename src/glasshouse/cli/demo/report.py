@@ -45,7 +45,7 @@ def write_report(directory: Path, proven: Sequence[Proof], played: Sequence[Play
     caught = sum(1 for cheat in played if cheat.caught)
     shipped: dict[str, list[Proof]] = {}
     for proof in proven:
-        shipped.setdefault(_file_of(proof), []).append(proof)
+        shipped.setdefault(proof.file, []).append(proof)
     sums = ((len(shipped), "shipped files checked"), (len(proven), "claims proven"))
     tiles = "".join(f"<li><b>{count}</b>{what}" for count, what in sums if proven)
     proofs = "".join(_file_card(name, mine) for name, mine in shipped.items()) or "<p>Not part of this run.</p>"
@@ -68,14 +68,9 @@ def write_report(directory: Path, proven: Sequence[Proof], played: Sequence[Play
     return path
 
 
-def _file_of(proof: Proof) -> str:
-    """The file that a claim begins with."""
-    return proof.claim.partition(" ")[0].rstrip(":")
-
-
 def _file_card(name: str, proofs: Sequence[Proof]) -> str:
     rows = "".join(
-        f"<li><span class=tick aria-hidden=true>✔</span><span>{escape(p.claim.partition(' ')[2])}</span>"
+        f"<li><span class=tick aria-hidden=true>✔</span><span>{escape(p.claim)}</span>"
         f"<small>by {escape(p.by)}<code>{escape(p.how)}</code></small>"
         for p in proofs
     )

@@ -69,8 +69,9 @@ class Ware:
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """One line of what was proven: the claim, by whom, and the command that shows it again."""
+    """One line of what was proven of a file: the claim, by whom, and the command that shows it again."""
 
+    file: str
     claim: str
     by: str
     how: str
@@ -198,7 +199,8 @@ class Story:
                 for party, verdict in row["verdicts"].items():
                     self.proven.append(
                         Proof(
-                            claim=f"{row['key'].rsplit('/', 1)[1]} rebuilt from source: {verdict['verdict']}",
+                            file=row["key"].rsplit("/", 1)[1],
+                            claim=f"rebuilt from source: {verdict['verdict']}",
                             by=party,
                             how=f"glasshouse rebuild {ware.product} {ware.version} --node .demo/nodes/{party}",
                         )
@@ -244,7 +246,7 @@ class Story:
                 raise AssertionError(f"the honest file does not verify: {answer}")
             for claim in answer["claims"]:
                 by = ", ".join(claim["by"])
-                self.proven.append(Proof(claim=f"{file.name}: {claim['text']}", by=by, how=claim["recheck"]))
+                self.proven.append(Proof(file=file.name, claim=claim["text"], by=by, how=claim["recheck"]))
             if file.with_name(file.name + SUFFIX).exists():
                 self.stage.run("signature", "check", file, "--charter", self.stage.pin)
 
