@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 from forgery import clean_row, forge
 from glasshouse_verify.alarm import Hold
+from glasshouse_verify.dsse import parse_envelope
 from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import Action, ReleasedFile, Use, Verdict, make_statement
 from onlookers import alarms
 from world import FILE, PLATFORM, PRODUCT, World, charter_key, digest, seeded, texts
+
+from glasshouse.ledger.errors import NotThere
 
 STOLEN = b"the thief's engine"
 CONVEYOR = seeded("acme-conveyor")
@@ -186,3 +189,27 @@ def test_attack_thief_declares_the_file_a_signed_form() -> None:
         world.rebuild(release, party, Verdict.IDENTICAL_MODULO_SIGNATURE)
     world.status()
     assert world.verify(shipped=STOLEN).outcome == Outcome.UNDECIDED
+
+
+def test_control_what_the_vendor_released_is_signed_again() -> None:
+    """What the vendor itself released since the theft needs its signature with the new key, and no new rebuild."""
+    world, fresh = separate_keys(), seeded("acme-fresh")
+    world.keys["acme-fresh"] = fresh
+    release = world.release(built_by="conveyor")
+    for party in ("lab", "second"):
+        world.rebuild(release, party)
+    keys = {
+        seeded("acme").keyid: {"stops": 1},
+        fresh.keyid: charter_key(fresh, "zurich-1", ["source", "release", "hold", "charter"]),
+    }
+    world.amend({"parties": {"acme": {"keys": keys}}}, "lab", "ngo")
+    world.status()
+    assert world.history.size == 7
+    with pytest.raises(NotThere):
+        world.evidence()
+    for entry in world.entries[1:3]:
+        world.post(parse_envelope(entry).payload, "acme-fresh")
+    world.status()
+    report = world.verify()
+    assert report.outcome == Outcome.VERIFIED
+    assert world.evidence().release.index == 8

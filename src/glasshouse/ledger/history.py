@@ -13,7 +13,7 @@ from typing import Any
 
 from glasshouse_verify.alarm import Hold
 from glasshouse_verify.blind import Commit, opens
-from glasshouse_verify.charter import NEGATIVE, Chain, Charter, Role, entitled, verified_keyids
+from glasshouse_verify.charter import NEGATIVE, Chain, Charter, Role, StatusRule, entitled, verified_keyids
 from glasshouse_verify.codec import Digest, Identifier, Text, encode
 from glasshouse_verify.dsse import Envelope, parse_envelope, statement_id
 from glasshouse_verify.errors import QuorumError, VerifyError
@@ -97,14 +97,22 @@ class History:
                 self._first_named.setdefault(digest, index)
         if statement.use == Use.CHARTER:
             self._take_votes(record)
-        if identity in self.records or not self._stands(record):
+        if identity in self.records:
+            # Where the key of the first entry is stopped one day, the statement stands at the next one.
+            if statement.use != Use.CHARTER and self._still_signed(record):
+                self._keep(record)
+            return None
+        if not self._stands(record):
             return None
         self.records[identity] = record
-        self._by_use[statement.use].append(record)
-        if isinstance(statement.predicate, Rebuild | Hold):
-            self._about.setdefault((statement.use, statement.predicate.release), []).append(record)
+        self._keep(record)
         self.proposals.pop(identity, None)
         return record
+
+    def _keep(self, record: Record) -> None:
+        self._by_use[record.statement.use].append(record)
+        if isinstance(record.predicate, Rebuild | Hold):
+            self._about.setdefault((record.statement.use, record.predicate.release), []).append(record)
 
     def _stands(self, record: Record) -> bool:
         use, index = record.statement.use, record.index
@@ -112,7 +120,7 @@ class History:
         if use == Use.CHARTER:
             return self._charter_stands(record, parties)
         if use == Use.STATUS:
-            rule = self.chain.at(index).charter.status
+            rule = self._status_rule(record)
             signed = [party for party in rule.parties if party in parties]
             if signed and len(signed) < rule.quorum:
                 self.proposals[record.id] = record.envelope
@@ -174,12 +182,21 @@ class History:
         return self._still_standing(self._by_use[use])
 
     def _still_standing(self, records: list[Record]) -> Iterator[Record]:
-        return (record for record in records if record.statement.use == Use.CHARTER or self._still_signed(record))
+        """Each statement of `records` that still stands, at its lowest entry that is still signed."""
+        seen: set[str] = set()
+        for record in records:
+            if record.id not in seen and (record.statement.use == Use.CHARTER or self._still_signed(record)):
+                seen.add(record.id)
+                yield record
+
+    def _status_rule(self, record: Record) -> StatusRule:
+        """Rules and quorum of a status are those of the charter at its checkpoint, whatever came between."""
+        return self.chain.at(min(record.predicate.checkpoint.size, record.index)).charter.status
 
     def _still_signed(self, record: Record) -> bool:
         parties = self.chain.count(record.keyids, record.statement.use, record.index)
         if isinstance(record.predicate, Status):
-            rule = self.chain.at(record.index).charter.status
+            rule = self._status_rule(record)
             return sum(1 for party in rule.parties if party in parties) >= rule.quorum
         return record.statement.use == Use.PROVENANCE or record.predicate.party in parties
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from glasshouse_verify.alarm import Finding, Hold
-from glasshouse_verify.dsse import Envelope, EnvelopeSignature, format_envelope, statement_id
+from glasshouse_verify.dsse import Envelope, EnvelopeSignature, format_envelope, parse_envelope, statement_id
 from glasshouse_verify.statement import Action, Use, Verdict, make_statement
 from world import NOW, PRODUCT, World, charter_key, digest, seeded
 
@@ -143,6 +143,67 @@ def test_stop_indexes_reach_back_over_everything_but_charters() -> None:
     assert standing(world, Use.RELEASE) == []
     assert standing(world, Use.CHARTER) == [world.history.pin_id, world.history.chain.newest.id]
     assert list(world.history.status_rows()) == []
+
+
+def renewed_key(world: World, stops: int) -> str:
+    """The vendor's key is stopped at an entry, perhaps in hindsight, and another one follows it."""
+    fresh = seeded("acme-fresh")
+    world.keys["acme-fresh"] = fresh
+    uses = ["source", "release", "provenance", "hold", "charter"]
+    keys = {world.keys["acme"].keyid: {"stops": stops}, fresh.keyid: charter_key(fresh, "zurich-1", uses)}
+    return world.amend({"parties": {"acme": {"keys": keys}}}, "lab", "ngo")
+
+
+@pytest.mark.parametrize("order", ["stopped first", "signed again first"])
+def test_a_statement_signed_again_with_a_new_key_stands_where_the_old_one_is_stopped(order: str) -> None:
+    """The thief is out, and what the vendor really released need not be released, rebuilt and held anew."""
+    world = World()
+    release = world.honest()
+    payloads = [parse_envelope(entry).payload for entry in world.entries[1:3]]
+    if order == "stopped first":
+        renewed_key(world, stops=1)
+        for payload in payloads:
+            world.post(payload, "acme-fresh")
+    else:
+        keys = charter_key(seeded("acme-fresh"), "zurich-1", ["source", "release", "provenance"])
+        world.keys["acme-fresh"] = seeded("acme-fresh")
+        world.amend({"parties": {"acme": {"keys": {seeded("acme-fresh").keyid: keys}}}})
+        for payload in payloads:
+            world.post(payload, "acme-fresh")
+        world.amend({"parties": {"acme": {"keys": {world.keys["acme"].keyid: {"stops": 1}}}}}, "lab", "ngo")
+    (record,) = world.history.standing(Use.RELEASE)
+    assert record.id == release
+    assert record.index == len(world.entries) - (1 if order == "stopped first" else 2)
+    assert [source.index for source in world.history.standing(Use.SOURCE)] == [record.index - 1]
+    assert len(world.history.verdicts(record)) == 2
+
+
+def test_a_statement_logged_again_counts_once() -> None:
+    world = World()
+    release = world.honest()
+    for index in (1, 2, 3, 5):
+        world.post_entry(world.entries[index])
+    assert {use: len(standing(world, use)) for use in (Use.SOURCE, Use.RELEASE, Use.REBUILD, Use.STATUS)} == {
+        Use.SOURCE: 1,
+        Use.RELEASE: 1,
+        Use.REBUILD: 2,
+        Use.STATUS: 1,
+    }
+    assert world.history.records[release].index == 2
+    assert [others for _, _, others in world.history.released()] == [[]]
+    assert rules(world) == []
+
+
+def test_the_rules_of_a_status_are_those_at_its_checkpoint() -> None:
+    """Signed by the quorum of then, logged after an amendment that asks for another: it stands, as for a customer."""
+    world = World(status={"quorum": 1})
+    world.release()
+    payload = world.status_payload()
+    world.amend({"status": {"quorum": 2}})
+    status = world.post(payload, "lab")
+    assert standing(world, Use.STATUS) == [status]
+    later = world.post(world.status_payload(time=NOW), "lab")
+    assert later not in world.history.records
 
 
 def test_a_status_falls_short_where_one_of_its_keys_is_stopped_before_it() -> None:
