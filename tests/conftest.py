@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, settings
 from glasshouse.storage.db import Database
 from glasshouse.storage.postgres import EmbeddedPostgres
 
+MEMORY_BYTES = 2 << 30
+SHARED_MEMORY = "/dev/shm"  # noqa: S108  a file system; names in it are not guessed
+
 # How fast a shared machine draws an example says nothing about the property.
 settings.register_profile("glasshouse", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("glasshouse")
@@ -33,8 +36,22 @@ def state_directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as server:
+def memory_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory in memory where there is enough of it: for tests that flush thousands of times, whatever to."""
+    shared = Path(SHARED_MEMORY)
+    writable = shared.is_dir() and os.access(shared, os.W_OK)
+    if not writable or shutil.disk_usage(shared).free < MEMORY_BYTES:
+        yield tmp_path_factory.mktemp("no-memory")
+        return
+    directory = Path(tempfile.mkdtemp(prefix="glasshouse-", dir=shared))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def postgres(memory_path: Path) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(memory_path / "postgres") as server:
         yield server
 
 

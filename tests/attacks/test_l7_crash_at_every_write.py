@@ -118,9 +118,9 @@ def run(still: StillLog, witnessing: Witnessing, crash: Crash) -> bool:
 
 
 @pytest.fixture
-def reference(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> StillLog:
+def reference(database: Database, memory_path: Path, request: pytest.FixtureRequest) -> StillLog:
     """The same log without a crash."""
-    still = still_log(database, tmp_path / "reference", f"crash.example/reference/{request.node.name}")
+    still = still_log(database, memory_path / request.node.name, f"crash.example/reference/{request.node.name}")
     run(still, Witnessing(), Crash(0, done=False))
     return still
 
@@ -134,10 +134,10 @@ def same_tree(one: StillLog, other: StillLog) -> None:
 
 @pytest.mark.parametrize("done", [False, True], ids=["lost", "done"])
 def test_attack_every_write_of_the_integrator(
-    database: Database, tmp_path: Path, reference: StillLog, done: bool
+    database: Database, memory_path: Path, reference: StillLog, done: bool
 ) -> None:
     for number in itertools.count(1):
-        still = still_log(database, tmp_path / str(number), f"crash.example/{done}/{number}")
+        still = still_log(database, memory_path / f"{done}-{number}", f"crash.example/{done}/{number}")
         crashed = run(still, Witnessing(), Crash(number, done=done))
         assert check_log(still.store.get, no_quorum(still.notary.key)).sound
         same_tree(still, reference)

@@ -9,6 +9,9 @@ select log_id, vkey from ledger.log where origin = %(origin)s;
 -- name: lock_writer
 select pg_try_advisory_lock(1735811431, %(log_id)s);
 
+-- name: unlock_writer
+select pg_advisory_unlock_all();
+
 -- The row lock keeps the numbers steady between here and the commit.
 -- name: lock_log
 select sequenced from ledger.log where log_id = %(log_id)s for update;

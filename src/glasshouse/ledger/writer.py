@@ -32,6 +32,8 @@ MAX_GROUP_ENTRIES = 4096
 MAX_GROUP_BYTES = 16 << 20
 MAX_WAITING_ENTRIES = 16_384
 MAX_WAITING_BYTES = 64 << 20
+LOCK_PATIENCE_SECONDS = 3.0
+_LOCK_POLL_SECONDS = 0.02
 _OUTBOX_POLL_SECONDS = 0.5
 _OUTBOX_LIMIT = 1024
 
@@ -119,6 +121,9 @@ class Writer:
     def close(self) -> None:
         """Give the log free."""
         if self._connection is not None:
+            # Closing alone frees the lock only when the server has noticed, and the next writer may be quicker.
+            with contextlib.suppress(psycopg.Error):
+                self._connection.execute(QUERIES["unlock_writer"])
             self._connection.close()
             self._connection = None
 
@@ -138,16 +143,24 @@ class Writer:
             self._connection = None
             connection = self._database.dedicated()
             try:
-                with translated():
-                    row = connection.execute(QUERIES["lock_writer"], {"log_id": self._log.id}).fetchone()
-            except StorageError:
+                self._take_lock(connection)
+            except BaseException:
                 connection.close()
                 raise
-            if row is None or row[0] is not True:
-                connection.close()
-                raise WriterConflict(f"another writer holds the log {self._log.origin!r}")
             self._connection = connection
         return self._connection
+
+    def _take_lock(self, connection: psycopg.Connection[Row]) -> None:
+        """Take the log's lock; wait a while, for the session of a writer that was killed ends a moment after it."""
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while True:
+            with translated():
+                row = connection.execute(QUERIES["lock_writer"], {"log_id": self._log.id}).fetchone()
+            if row is not None and row[0] is True:
+                return
+            if time.monotonic() > deadline:
+                raise WriterConflict(f"another writer holds the log {self._log.origin!r}")
+            time.sleep(_LOCK_POLL_SECONDS)
 
     def _insert(self, connection: psycopg.Connection[Row], entries: Sequence[NewEntry]) -> Sequenced:
         """Give out indexes inside the caller's transaction."""
