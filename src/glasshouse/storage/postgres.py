@@ -190,11 +190,31 @@ def remove_cluster(directory: Path) -> None:
     try:
         location = directory / "location"
         home = Path(location.read_text()) if location.is_file() else directory / "home"
-        _stop_orphan(home / "cluster")
-        shutil.rmtree(home, ignore_errors=True)
+        _delete(home)
         shutil.rmtree(directory)
     finally:
         os.close(lock)
+
+
+def remove_abandoned(below: Path) -> list[Path]:
+    """Delete the clusters in the state directory whose nodes lay below a directory and were deleted; which they were.
+
+    For whoever deletes whole nodes with their directory, as the demo does. Nothing is ever deleted without being asked
+    for: a node that is not there may be on a disk that is not mounted.
+    """
+    removed = []
+    for note in state_directory().glob("*.node"):
+        node, home = Path(note.read_text()), note.with_suffix("")
+        if node.is_relative_to(below.absolute()) and not (node / "location").exists():
+            _delete(home)
+            removed.append(home)
+    return removed
+
+
+def _delete(home: Path) -> None:
+    _stop_orphan(home / "cluster")
+    shutil.rmtree(home, ignore_errors=True)
+    _owner_note(home).unlink(missing_ok=True)
 
 
 def _take_lock(directory: Path) -> int:
@@ -244,8 +264,14 @@ def _home(directory: Path, account: Account) -> Path:
             os.chown(home, account.uid, account.gid)
         files.sync_directory(home.parent)
         if home.parent != directory:
+            files.write(_owner_note(home), str(directory).encode())
             files.create(location, str(home).encode())
     return home
+
+
+def _owner_note(home: Path) -> Path:
+    """Beside a cluster in the state directory: the file that says which node's directory it belongs to."""
+    return home.with_name(f"{home.name}.node")
 
 
 def _socket_directory(home: Path, account: Account) -> Path:

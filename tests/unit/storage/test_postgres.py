@@ -15,7 +15,7 @@ from glasshouse.storage import accounts
 from glasshouse.storage.accounts import Account, database_account, obstacle, postgres_binaries
 from glasshouse.storage.db import Database
 from glasshouse.storage.errors import ClusterInUse, DatabaseUnavailable, LauncherError
-from glasshouse.storage.postgres import EmbeddedPostgres, remove_cluster
+from glasshouse.storage.postgres import EmbeddedPostgres, remove_abandoned, remove_cluster
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="about starting as root")
 
@@ -196,10 +196,11 @@ def test_a_cluster_is_removed_for_good(tmp_path: Path) -> None:
     node = tmp_path / "node"
     with EmbeddedPostgres(node), pytest.raises(ClusterInUse):
         remove_cluster(node)
-    before = list(accounts.state_directory().iterdir())
+    location = node / "location"
+    home = Path(location.read_text()) if location.is_file() else node / "home"
     remove_cluster(node)
     assert not node.exists()
-    assert len(list(accounts.state_directory().iterdir())) == len(before) - (1 if os.geteuid() == 0 else 0)
+    assert not home.exists()
     remove_cluster(node)
 
 
@@ -215,6 +216,24 @@ def test_a_node_that_the_account_cannot_reach_keeps_its_cluster_in_the_state_dir
     shutil.rmtree(node)
     with EmbeddedPostgres(node):
         assert Path((node / "location").read_text()) != home
+
+
+@AS_ROOT
+def test_clusters_of_deleted_nodes_are_removed_on_request(tmp_path: Path) -> None:
+    homes = {}
+    for name in ("demo/one", "demo/two", "other/three"):
+        with EmbeddedPostgres(tmp_path / name):
+            homes[name] = Path((tmp_path / name / "location").read_text())
+    shutil.rmtree(tmp_path / "demo" / "one")
+    shutil.rmtree(tmp_path / "other" / "three")
+    assert remove_abandoned(tmp_path / "demo") == [homes["demo/one"]]
+    assert [home.exists() for home in homes.values()] == [False, True, True]
+    assert remove_abandoned(tmp_path / "demo") == []
+    with EmbeddedPostgres(tmp_path / "demo" / "two"):
+        pass
+    remove_cluster(tmp_path / "demo" / "two")
+    assert remove_abandoned(tmp_path) == [homes["other/three"]]
+    assert not [path for path in accounts.state_directory().iterdir() if path.name.startswith(homes["demo/two"].name)]
 
 
 @AS_ROOT
