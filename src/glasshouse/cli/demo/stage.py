@@ -17,6 +17,7 @@ from typing import IO, Any
 import httpx
 
 from glasshouse.cli.demo.errors import DemoFailed
+from glasshouse.storage.postgres import remove_abandoned
 
 VENDOR, SUPERVISOR, REBUILDER = "acme", "lab", "second"
 WITNESSES = ("witness-1", "witness-2")
@@ -105,6 +106,7 @@ class Stage:
         """Make an empty stage; what parties have downloaded and unpacked before is kept, each in its own cache."""
         for name in ("nodes", "downloads", "evidence", "logs", "scratch"):
             shutil.rmtree(self.root / name, ignore_errors=True)
+        remove_abandoned(self.root / "nodes")
         for name in ("downloads", "evidence", "logs", "nodes", "scratch"):
             (self.root / name).mkdir(parents=True)
 
