@@ -1,38 +1,19 @@
 """docs/howto/add-a-product.md: the commands of the page, run as they stand there."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from workshop import REPOSITORY, environment
+from howto import blocks_of, follow
+from workshop import environment
 
-PAGE = REPOSITORY / "docs" / "howto" / "add-a-product.md"
-
-
-def shell_blocks() -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-
-
-def follow(blocks: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
-    # The packages are those of hello-c: asking for its environment skips the test where they cannot be had.
-    environment()
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        ["sh"],
-        input="set -eu\n" + "".join(blocks),
-        cwd=directory,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+PAGE = "add-a-product.md"
 
 
 def test_the_page_works_word_for_word(tmp_path: Path) -> None:
     """A new product, from an empty directory to a program that two builds agree on."""
-    blocks = shell_blocks()
+    # The packages are those of hello-c: asking for its environment skips the test where they cannot be had.
+    environment()
+    blocks = blocks_of(PAGE)
     assert len(blocks) == 4
     run = follow(blocks, tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -44,7 +25,8 @@ def test_the_page_works_word_for_word(tmp_path: Path) -> None:
 
 def test_a_difference_is_found_by_building_twice(tmp_path: Path) -> None:
     """Control: the same page with a build that writes the time down ends at `cmp`."""
-    blocks = shell_blocks()
+    environment()
+    blocks = blocks_of(PAGE)
     stamp = '"sh", "-c", "sed -i s/built/$(date +%N)/ greeter.c; exec \\"$@\\"", "sh", "gcc"'
     assert '["gcc", "-O2"' in blocks[1]
     blocks[1] = blocks[1].replace('"gcc", "-O2"', stamp).replace('"libc6-dev"', '"libc6-dev", "sed"')

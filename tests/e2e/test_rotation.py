@@ -19,6 +19,7 @@ from glasshouse_verify.policy import check_checkpoint
 from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import Use, make_statement
 from glasshouse_verify.tree import consistency_proof
+from howto import blocks_of, follow
 from initiative import Initiative, running, until
 from tokens import MODULE, make_token, needs_softhsm, pin_file, token_store
 from world import ORIGIN, texts
@@ -208,6 +209,18 @@ def test_whoever_comes_with_the_pin_follows_all_handovers(live: Initiative) -> N
         live.stage.run("ledger", "fsck", live.charter.ledger.url, "--policy", live.stage.pin, "--json")
     )
     assert checked["sound"]
+
+
+def test_the_page_on_replacing_keys_works_word_for_word(live: Initiative) -> None:
+    """docs/howto/key-ceremony.md, in the directory with the nodes."""
+    release, log = live.newest("acme", "release"), live.charter.ledger.key
+    blocks = [*blocks_of("key-ceremony.md", "Replace a key"), *blocks_of("key-ceremony.md", "Replace the log's key")]
+    run = follow(blocks, live.stage.root / "nodes", LEDGER=live.charter.ledger.url)
+    assert run.returncode == 0, run.stdout + run.stderr
+    stops = live.sync().chain.newest.charter.parties["acme"].keys[live.keys[release].keyid].stops
+    assert f"; counts below entry {stops}\n" in run.stdout
+    assert (live.newest("acme", "release") != release, live.charter.ledger.key != log) == (True, True)
+    until(lambda: signed_by(live.note(), parse_vkey(live.charter.ledger.key)))
 
 
 def test_which_keys_count_is_listed(live: Initiative) -> None:
