@@ -11,7 +11,6 @@ from glasshouse_verify.dsse import Envelope, EnvelopeSignature, format_envelope,
 from glasshouse_verify.encoding import (
     MAX_INTEGER,
     decode_base64,
-    decode_hex,
     encode_base64,
     format_json,
     parse_decimal,
@@ -59,7 +58,6 @@ def text(data: bytes) -> str:
 FORMATS: list[tuple[str, Callable[[bytes], bytes], bytes]] = [
     ("decimal", lambda data: str(parse_decimal(text(data), "n")).encode(), b"1234567890"),
     ("base64", lambda data: encode_base64(decode_base64(text(data), "b")).encode(), b"SGVsbG8gd29ybGQ="),
-    ("hex", lambda data: decode_hex(text(data), "h").hex().encode(), b"00ff17"),
     (
         "json",
         lambda data: format_json(parse_json(data, "json", 100_000)),

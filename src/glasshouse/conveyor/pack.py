@@ -22,14 +22,14 @@ from typing import IO
 
 import pyrage
 from glasshouse_verify.codec import Digest, decode, encode
-from glasshouse_verify.encoding import decode_hex, format_json, parse_json
+from glasshouse_verify.encoding import format_json, parse_json
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.row import ManifestRoot
 from glasshouse_verify.statement import Tree
 
 from glasshouse.conveyor.archive import ArchiveError, TarWriter, decompressed, read_all, read_members
 from glasshouse.conveyor.errors import InvalidInput, InvalidPack
-from glasshouse.conveyor.manifest import SECRET_BYTES, check_source, source_root
+from glasshouse.conveyor.manifest import check_source, source_root
 from glasshouse.conveyor.tree import TREE_LIMITS, SourceTree, below, scan_tree, unpack_members, write_tree
 
 SCHEMA = "glasshouse.source-pack/v1"
@@ -122,7 +122,7 @@ def open_pack(path: Path, identity: Path, destination: Path) -> tuple[SourceTree
         try:
             header = _unpack(plain, destination)
             tree = scan_tree(destination)
-            secret = decode_hex(header.secret, "secret", SECRET_BYTES)
+            secret = bytes.fromhex(header.secret)
             expected = ManifestRoot(root=bytes.fromhex(header.manifest.root), size=header.manifest.size)
             check_source(tree, secret, expected)
         except FormatError as error:

@@ -20,8 +20,9 @@ import hashlib
 import tempfile
 from pathlib import Path
 
+from glasshouse_verify.codec import Digest, decode
 from glasshouse_verify.dsse import MAX_ENTRY
-from glasshouse_verify.encoding import decode_hex, parse_decimal
+from glasshouse_verify.encoding import parse_decimal
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.tile import parse_bundle, parse_tile_path
 from starlette.applications import Starlette
@@ -191,4 +192,4 @@ class _Api:
 
 
 def _digest(request: Request) -> bytes:
-    return decode_hex(request.path_params["digest"], "digest", 32)
+    return bytes.fromhex(decode(Digest, request.path_params["digest"], "digest"))

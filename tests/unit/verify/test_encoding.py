@@ -7,7 +7,6 @@ from glasshouse_verify.encoding import (
     MAX_DEPTH,
     MAX_INTEGER,
     decode_base64,
-    decode_hex,
     encode_base64,
     format_json,
     parse_decimal,
@@ -99,15 +98,6 @@ def test_every_neighbour_of_canonical_base64_is_refused_or_means_something_else(
                 except FormatError:
                     continue
                 assert encode_base64(data) == changed
-
-
-@pytest.mark.parametrize("text", ["0", "0G", "AB", "aB", " ab", "ab ", "a b", "0xab", "ab\n", "ａｂ"])
-def test_hex_has_one_spelling(text: str) -> None:
-    assert decode_hex("00ff", "digest", 2) == b"\x00\xff"
-    with pytest.raises(FormatError, match="digest"):
-        decode_hex(text, "digest")
-    with pytest.raises(FormatError, match="expected 2"):
-        decode_hex("00", "digest", 2)
 
 
 def test_json_example_of_rfc_8785_section_3_2_3() -> None:

@@ -97,11 +97,9 @@ class Quorum:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusRule:
+class StatusRule(Quorum):
     """Who signs the status, how many of them, and its maximum age in seconds."""
 
-    parties: tuple[Identifier, ...]
-    quorum: int
     maximum_age: int
 
 
@@ -177,8 +175,7 @@ class Charter:
     @cached_property
     def public_keys(self) -> dict[str, bytes]:
         """keyid → raw public key."""
-        keys = (item for party in self.parties.values() for item in party.keys.items())
-        return {kid: key.public for kid, key in keys}
+        return {kid: key.public for party in self.parties.values() for kid, key in party.keys.items()}
 
     def key(self, kid: str) -> Key | None:
         """The key with this id."""

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import EnumMeta, StrEnum
 from functools import cache
-from typing import Any, NewType, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, NewType, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from glasshouse_verify.encoding import MAX_INTEGER, decode_base64, encode_base64
 from glasshouse_verify.errors import FormatError
@@ -85,7 +85,7 @@ def decode(kind: Any, value: object, where: str) -> Any:
             raise FormatError(where, "must be one of " + ", ".join(map(str, kind)))
         return kind(value)
     if is_dataclass(kind):
-        return _decode_record(cast(type, kind), value, where)
+        return _decode_record(kind, value, where)
     return _decode_container(kind, value, where)
 
 
@@ -104,7 +104,7 @@ def _decode_container(kind: Any, value: object, where: str) -> object:
     raise TypeError(f"no JSON form for {kind!r}")
 
 
-def _decode_record(kind: type, value: object, where: str) -> object:
+def _decode_record(kind: Any, value: object, where: str) -> object:
     object_ = expect(dict, value, where)
     members = _members(kind)
     for name in object_:

@@ -1,7 +1,7 @@
 """The scalars and the JSON that every other format is made of, each with exactly one spelling.
 
 Decimals are ASCII without sign, space, underscore or leading zero. Base64 is RFC 4648 section 4 with padding and with
-zero trailing bits. Hex is lowercase. JSON is RFC 8785 canonical, restricted to integers of at most 2**53 - 1 in
+zero trailing bits. JSON is RFC 8785 canonical, restricted to integers of at most 2**53 - 1 in
 magnitude:
 
     {"content":"9f2c…","key":"src/main.c","mode":"100644","size":1204}
@@ -12,7 +12,6 @@ Anything else, although another reader may understand it, is refused with a `For
 
 import binascii
 import json
-from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
 from glasshouse_verify.errors import FormatError
@@ -44,24 +43,13 @@ def encode_base64(data: bytes) -> str:
 
 def decode_base64(text: str, field: str, length: int | None = None) -> bytes:
     """Read standard base64 of `length` bytes (any, if None) in its only spelling; `FormatError` otherwise."""
-    return _decode(binascii.a2b_base64, encode_base64, text, field, length)
-
-
-def decode_hex(text: str, field: str, length: int | None = None) -> bytes:
-    """Read lowercase hex of `length` bytes (any, if None); `FormatError` otherwise."""
-    return _decode(bytes.fromhex, bytes.hex, text, field, length)
-
-
-def _decode(
-    decode: Callable[[str], bytes], encode: Callable[[bytes], str], text: str, field: str, length: int | None
-) -> bytes:
     try:
-        data = decode(text)
+        data = binascii.a2b_base64(text)
     except ValueError:
         data = None
-    # The decoders skip spaces or foreign characters and ignore trailing bits; one spelling only survives the way back.
-    if data is None or encode(data) != text:
-        raise FormatError(field, "not in canonical base64 or hex")
+    # The decoder skips foreign characters and ignores trailing bits; one spelling only survives the way back.
+    if data is None or encode_base64(data) != text:
+        raise FormatError(field, "not canonical base64")
     if length is not None and len(data) != length:
         raise FormatError(field, f"{len(data)} bytes, expected {length}")
     return data

@@ -22,6 +22,7 @@ from hashlib import sha256
 from shlex import quote
 from typing import Any, Generic, TypeVar
 
+from glasshouse_verify import statement
 from glasshouse_verify.charter import Chain, Charter, ProductRule, apply_patch, side, vouchers
 from glasshouse_verify.checkpoint import Checkpoint
 from glasshouse_verify.codec import Identifier, decode, encode
@@ -33,19 +34,7 @@ from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import Cosigned, check_checkpoint
 from glasshouse_verify.report import Claim, Outcome, Refused, Report, mismatch, not_authorised, undecided, utc
 from glasshouse_verify.row import ManifestRoot, verify_row
-from glasshouse_verify.statement import (
-    Action,
-    Rebuild,
-    Release,
-    ReleasedFile,
-    Source,
-    Status,
-    Use,
-    Verdict,
-    build_parameters,
-    make_statement,
-    parse_statement,
-)
+from glasshouse_verify.statement import Action, Rebuild, Release, Source, Status, Use, Verdict
 from glasshouse_verify.status import StandingVerdict, StatusRow, status_key
 from glasshouse_verify.tlog import leaf_hash, verify_multiproof
 
@@ -91,7 +80,7 @@ class _Entry(Generic[P]):
     def __init__(self, use: Use, kind: type[P], logged: Logged) -> None:
         self.use, self.index = use, logged.index
         self.says: P = decode(kind, logged.predicate, f"evidence.{use}")
-        self.envelope = Envelope(payload=make_statement(use, self.says), signatures=logged.signatures)
+        self.envelope = Envelope(payload=statement.make_statement(use, self.says), signatures=logged.signatures)
         self.id = statement_id(self.envelope.payload)
 
 
@@ -106,7 +95,10 @@ class _Gate:
         statements = (self.the_source, self.the_release, *self.the_rebuilds, self.the_status)
         self.entries: list[_Entry[Any]] = [entry for entry in statements if entry is not None]
         self.vendor = Identifier(self.the_release.says.product.split("/")[0])
-        self.released = self._released()
+        files = {(file.platform, file.name): file for file in self.the_release.says.files}
+        if (evidence.platform, evidence.name) not in files:
+            raise FormatError("evidence.name", "is no file of the release")
+        self.released = files[evidence.platform, evidence.name]
         self.cut_roots: dict[int, bytes] = {}
 
     def holds(self, step: Callable[[], Claim]) -> bool:
@@ -219,7 +211,7 @@ class _Gate:
         envelope = Envelope(payload=format_json(shown.statement), signatures=shown.signatures)
         if sha256(format_envelope(envelope)).hexdigest() != release.provenance:
             raise mismatch("the provenance is not the one that the release names")
-        built = parse_statement(envelope.payload)
+        built = statement.parse_statement(envelope.payload)
         if built.use != Use.PROVENANCE:
             raise FormatError("evidence.provenance", "is another kind of statement")
         keys = self.chain.signers(envelope, Use.PROVENANCE, self.the_release.index).get(self.vendor, [])
@@ -228,7 +220,7 @@ class _Gate:
             raise mismatch("the provenance is of other files than those released")
         definition = built.predicate.get("buildDefinition")
         parameters = definition.get("externalParameters") if isinstance(definition, dict) else None
-        if parameters != build_parameters(self.the_source.says):
+        if parameters != statement.build_parameters(self.the_source.says):
             raise mismatch("the provenance names another product, version, source or environment")
         text = f"the conveyor in {places} built these digests from that source"
         return Claim(text=text, by=(self.vendor,), when=release.time)
@@ -352,12 +344,6 @@ class _Gate:
         return Claim(text=f"the bytes in hand are {self.released.name} as released", by=("you",), when=self.at)
 
     # What the steps share
-
-    def _released(self) -> ReleasedFile:
-        for file in self.the_release.says.files:
-            if (file.platform, file.name) == (self.evidence.platform, self.evidence.name):
-                return file
-        raise FormatError("evidence.name", "is no file of the release")
 
     @cached_property
     def row(self) -> StatusRow | None:

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from glasshouse_verify import ed25519
-from glasshouse_verify.encoding import decode_base64, decode_hex, encode_base64
+from glasshouse_verify.encoding import decode_base64, encode_base64
 from glasshouse_verify.errors import FormatError, SignatureError
 
 ED25519 = 0x01
@@ -76,9 +76,9 @@ def parse_vkey(text: str) -> VerifierKey:
     parts = text.split("+", 2)
     if len(parts) != 3:
         raise FormatError("vkey", "not name+id+key")
-    name, key_id, data = parts[0], decode_hex(parts[1], "vkey id", 4), decode_base64(parts[2], "vkey key")
-    key = VerifierKey(name=name, algorithm=data[0] if data else 0, public=data[1:])
-    if key.key_id != key_id:
+    data = decode_base64(parts[2], "vkey key")
+    key = VerifierKey(name=parts[0], algorithm=data[0] if data else 0, public=data[1:])
+    if key.key_id.hex() != parts[1]:
         raise FormatError("vkey id", "does not belong to this name and key")
     return key
 
