@@ -134,6 +134,7 @@ def _keep_build(place: Path, built: bytes, world: World, party: str) -> None:
     record = {
         "platform": PLATFORM,
         "outputs": [{"name": NAME, "sha256": digest(built), "size": len(built)}],
+        "executor": "bubblewrap 0.8.0",
         "not_varied": ["kernel"],
         "opaque": [],
         "nonce": digest(b"nonce"),

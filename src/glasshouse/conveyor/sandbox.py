@@ -22,16 +22,17 @@ from pathlib import Path
 from typing import IO
 
 from glasshouse.conveyor.errors import SandboxUnavailable
-from glasshouse.conveyor.execution import SHARED_MEMORY_MIB, Job, Running, driver_command
+from glasshouse.conveyor.execution import FIXED_ENVIRONMENT, SHARED_MEMORY_MIB, Job, Running, driver_command
 from glasshouse.conveyor.rootfs import HOST_NAME, UID
 from glasshouse.conveyor.seccomp import filter_program
-from glasshouse.conveyor.watch import children_of
+from glasshouse.conveyor.watch import Bounds, children_of
 from glasshouse.storage import files
 from glasshouse.storage.accounts import Account, obstacle, state_directory
 
 _PROBE_SECONDS = 20
 _START_SECONDS = 30
 _LOOK_SECONDS = 0.01
+_NO_VARIABLES = {"PATH": FIXED_ENVIRONMENT["PATH"]}
 # In systemd's table of user numbers the first ones that no account and no container is given. A container may have
 # 65,536 of them only; then one of those that Debian gives to nobody.
 NOBODY_UIDS = range(0x70000000, 0x70010000)
@@ -53,12 +54,11 @@ class Bubblewrap:
 
     def describe(self) -> str:
         """Name and version. Raises `SandboxUnavailable`."""
+        command = [found("bwrap"), "--version"]
         try:
-            shown = subprocess.run(
-                ["bwrap", "--version"], capture_output=True, text=True, check=True, timeout=_PROBE_SECONDS
-            )
+            shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_PROBE_SECONDS)
         except (OSError, subprocess.SubprocessError) as error:
-            raise SandboxUnavailable("bubblewrap is not installed", "install the package bubblewrap") from error
+            raise SandboxUnavailable(f"bubblewrap does not tell its version: {error}") from error
         return shown.stdout.strip()
 
     def probe(self) -> None:
@@ -69,15 +69,22 @@ class Bubblewrap:
     def start(self, job: Job) -> Iterator[Running]:
         """Start the driver; bwrap and everything below it dies with the context, and with this process."""
         account = other_account()
-        with _filter_file() as seccomp, affinity(job.cpus):
-            process = subprocess.Popen(
-                _command(job, seccomp.fileno(), account),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=[seccomp.fileno()],
-                start_new_session=True,
-            )
+        prefix, root = ([], job.root.directory) if account is None else within_reach(job.root.directory, account)
+        with _filled(filter_program()) as seccomp, affinity(job.cpus):
+            options = [*_isolation(seccomp.fileno()), *_mounts(root, job.bounds)]
+            # The build can read how its first process was started: options go in by a file, and no variable goes in.
+            with _filled(b"".join(option.encode() + b"\0" for option in options)) as listed:
+                program = [*_as_account(account), found("bwrap"), "--args", str(listed.fileno()), "--"]
+                process = subprocess.Popen(
+                    [*prefix, *program, *driver_command(job, _fork_limit(job.bounds, account))],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    pass_fds=[seccomp.fileno(), listed.fileno()],
+                    start_new_session=True,
+                    env=_NO_VARIABLES,
+                    cwd="/",
+                )
         running = Running(process=process, first=None, end=lambda: _kill(process))
         with process:
             try:
@@ -90,10 +97,8 @@ class Bubblewrap:
 
 def probe() -> None:
     """Raise `SandboxUnavailable`, with the reason and the way round it, unless a sandbox can be had here."""
-    if shutil.which("bwrap") is None:
-        raise SandboxUnavailable("bubblewrap is not installed", "install the package bubblewrap")
-    with _filter_file() as seccomp:
-        command = [*_as_account(other_account()), "bwrap", *_isolation(seccomp.fileno())]
+    with _filled(filter_program()) as seccomp:
+        command = [*_as_account(other_account()), found("bwrap"), *_isolation(seccomp.fileno())]
         command += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
         try:
             result = subprocess.run(
@@ -103,6 +108,7 @@ def probe() -> None:
                 check=False,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[seccomp.fileno()],
+                env=_NO_VARIABLES,
             )
         except subprocess.TimeoutExpired as error:
             raise SandboxUnavailable("bubblewrap does not start") from error
@@ -132,11 +138,20 @@ def _kernel_flag(name: str) -> str:
     return ""
 
 
+def found(program: str) -> str:
+    """The path of a program of this machine. Raises `SandboxUnavailable`."""
+    path = shutil.which(program)
+    if path is None:
+        package = "bubblewrap" if program == "bwrap" else "util-linux"
+        raise SandboxUnavailable(f"{program} is not installed", f"install the package {package}")
+    return path
+
+
 @contextlib.contextmanager
-def _filter_file() -> Iterator[IO[bytes]]:
-    """The system-call filter as an open file at its beginning, as bwrap wants it."""
+def _filled(data: bytes) -> Iterator[IO[bytes]]:
+    """An open file at its beginning, as bwrap wants its filter and its options."""
     with tempfile.TemporaryFile() as file:
-        file.write(filter_program())
+        file.write(data)
         file.seek(0)
         yield file
 
@@ -163,15 +178,15 @@ def _isolation(seccomp: int) -> list[str]:
     ]
 
 
-def _command(job: Job, seccomp: int, account: Account | None) -> list[str]:
-    bounds = job.bounds
-    prefix, root = ([], job.root.directory) if account is None else within_reach(job.root.directory, account)
-    command = [*prefix, *_as_account(account), "bwrap", *_isolation(seccomp)]
-    command += ["--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
-    command += ["--size", str(SHARED_MEMORY_MIB << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
-    command += ["--perms", "0755", "--size", str(bounds.work_mib << 20), "--tmpfs", "/build", "--chdir", "/build"]
+def _mounts(root: Path, bounds: Bounds) -> list[str]:
+    mounts = ["--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
+    mounts += ["--size", str(SHARED_MEMORY_MIB << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
+    return [*mounts, "--perms", "0755", "--size", str(bounds.work_mib << 20), "--tmpfs", "/build", "--chdir", "/build"]
+
+
+def _fork_limit(bounds: Bounds, account: Account | None) -> int:
     margin = FORK_MARGIN if account is not None or _counts_per_namespace() else _SHARED_FORK_MARGIN
-    return [*command, *driver_command(job, bounds.processes + margin)]
+    return bounds.processes + margin
 
 
 def _counts_per_namespace() -> bool:
@@ -193,7 +208,7 @@ def other_account() -> Account | None:
 def _as_account(account: Account | None) -> list[str]:
     if account is None:
         return []
-    return ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", "--"]
+    return [found("setpriv"), f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", "--"]
 
 
 def within_reach(root: Path, account: Account) -> tuple[list[str], Path]:
@@ -212,7 +227,7 @@ def within_reach(root: Path, account: Account) -> tuple[list[str], Path]:
             "set GLASSHOUSE_STATE to a directory that every account can enter",
         )
     script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
-    space = ["unshare", "--mount", "--propagation", "private", "--"]
+    space = [found("unshare"), "--mount", "--propagation", "private", "--"]
     return [*space, "/bin/sh", "-c", script, "sh", str(root.resolve()), str(place)], place
 
 

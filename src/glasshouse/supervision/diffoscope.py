@@ -63,7 +63,15 @@ def diffoscope_report(shipped: Path, rebuilt: Path) -> bytes | None:
 
 def _run(command: list[str], out: IO[bytes], err: IO[bytes], timeout_seconds: int) -> int | None:
     """Exit status, or None when the time was up and everything it had started was killed."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+    # The variables of bwrap can be read inside, in the entry of its process in /proc.
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        start_new_session=True,
+        env={"PATH": os.environ.get("PATH", os.defpath)},
+    )
     try:
         return process.wait(timeout_seconds)
     except subprocess.TimeoutExpired:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from glasshouse.conveyor.pack import open_pack
 from glasshouse.conveyor.provenance import provenance
 from glasshouse.conveyor.recipe import Recipe, parse_recipe
 from glasshouse.conveyor.rootfs import make_root
+from glasshouse.conveyor.sandbox import Bubblewrap
 from glasshouse.conveyor.store import Store
 from glasshouse.conveyor.tree import LOCK_PATH, RECIPE_PATH, SourceTree
 from glasshouse.ledger.errors import NotThere
@@ -48,13 +49,13 @@ class Workshop:
     """What a rebuilder works with. `kept` holds what it has built and not yet judged; the rest may be shared."""
 
     party: str
-    executor: Executor
     signer: Signer
     identity: Path
     store: Store
     origins: Origins
     roots: Path
     kept: Path
+    executor: Executor = field(default_factory=Bubblewrap)
 
 
 @dataclass(frozen=True, kw_only=True)
