@@ -15,10 +15,9 @@ from glasshouse_verify.errors import QuorumError, SignatureError
 from glasshouse_verify.note import parse_note
 
 from glasshouse.ledger.client import LedgerClient
-from glasshouse.ledger.errors import NotThere
 from glasshouse.ledger.history import History
 from glasshouse.ledger.promises import Promises
-from glasshouse.ledger.view import View
+from glasshouse.ledger.view import LedgerSource, View
 from glasshouse.parties.errors import KeyUnavailable
 from glasshouse.parties.node import KEY_USES, Node, is_entitled, open_node
 from glasshouse.parties.signer import AgentSigner, Signer
@@ -76,7 +75,12 @@ class Session:
 
         Raises KeyUnavailable where none counts.
         """
-        return self._counting(purpose, lambda node, name: self._opened.setdefault(name, node.signer(name)))
+        return self._counting(purpose, self._open_once)
+
+    def _open_once(self, node: Node, name: str) -> Signer:
+        if name not in self._opened:
+            self._opened[name] = node.signer(name)
+        return self._opened[name]
 
     def agent(self, purpose: str) -> AgentSigner:
         """The same in a process of its own; close it."""
@@ -133,11 +137,11 @@ def follow(client: LedgerClient, view: View, history: History, now: int | None =
     while True:
         version = history.chain.newest.charter.version
         try:
-            view.update(client, now=now, max_age_seconds=None if now is None else MAX_CHECKPOINT_AGE_SECONDS)
+            _update(client, view, now)
         except (QuorumError, SignatureError):
-            if _is_handed_over(client, view):
+            if _is_handed_over(client, view, history, now):
                 return
-            view.update(_Handover(client, client.handover(version + 1)))
+            view.update(_Shown(client, client.handover(version + 1)))
             _feed(view, history)
             if history.chain.newest.charter.version == version:
                 raise
@@ -146,15 +150,29 @@ def follow(client: LedgerClient, view: View, history: History, now: int | None =
             return
 
 
-def _is_handed_over(client: LedgerClient, view: View) -> bool:
-    """Whether the ledger still shows the handover checkpoint that the view has taken under the older policy.
+def _update(source: LedgerSource, view: View, now: int | None) -> None:
+    view.update(source, now=now, max_age_seconds=None if now is None else MAX_CHECKPOINT_AGE_SECONDS)
 
-    Then there is nothing to take until the ledger has the signatures that the amendment asks for.
+
+def _is_handed_over(client: LedgerClient, view: View, history: History, now: int | None) -> bool:
+    """Whether the ledger still shows the handover checkpoint that the view has taken under an older policy.
+
+    Then there is nothing to take until the ledger has the signatures that the amendment asks for; for how long that may
+    go on is judged under the older policy. Raises Stale.
     """
-    try:
-        return parse_note(client.checkpoint()).text == parse_note(view.checkpoint()).text
-    except NotThere:
+    shown, newest = client.checkpoint(), view.policy
+    if not view.size or parse_note(shown).text != parse_note(view.checkpoint()).text:
         return False
+    for link in reversed(history.chain.links[:-1]):
+        view.policy = link.charter.policy
+        try:
+            _update(_Shown(client, shown), view, now)
+        except (QuorumError, SignatureError):
+            continue
+        finally:
+            view.policy = newest
+        return True
+    return False
 
 
 def _feed(view: View, history: History) -> None:
@@ -163,8 +181,8 @@ def _feed(view: View, history: History) -> None:
     view.policy = history.chain.newest.charter.policy
 
 
-class _Handover:
-    """A ledger as it stood at an earlier published checkpoint."""
+class _Shown:
+    """A ledger as it stands at one published checkpoint."""
 
     def __init__(self, client: LedgerClient, note: bytes) -> None:
         self._note = note

@@ -1,6 +1,7 @@
 """New keys for the log and its witnesses: who signs what at which size, and what happens when somebody is not ready."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from world import World, seeded
 from glasshouse.cli.wiring import follow
 from glasshouse.ledger.admission import CharterAdmission
 from glasshouse.ledger.client import LedgerClient
-from glasshouse.ledger.errors import LedgerError, SignatureRefused, UnknownLog
+from glasshouse.ledger.errors import LedgerError, SignatureRefused, Stale, UnknownLog
 from glasshouse.ledger.history import History
 from glasshouse.ledger.log import Log, create_log, open_log
 from glasshouse.ledger.running import CharterWitnessing, RunningLog
@@ -207,7 +208,9 @@ def test_a_view_waits_at_the_handover_until_the_new_witness_signs(scene: Scene, 
         until(lambda: size_of(scene.client.checkpoint()) == index + 1)
         follow(scene.client, view, history)
         assert (view.size, history.chain.newest.charter.version) == (index + 1, 2)
-        follow(scene.client, view, history)
+        follow(scene.client, view, history, now=int(time.time()))
+        with pytest.raises(Stale):
+            follow(scene.client, view, history, now=int(time.time()) + 7200)
         scene.witnesses["w1"]._keys = KeyRing(seeded("w1-note"), seeded("w1-note-2"))
         until(scene.satisfied)
         follow(scene.client, view, history)
