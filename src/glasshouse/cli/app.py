@@ -4,9 +4,11 @@ A group is imported only when it is called: the whole of them takes a second to 
 Exit: 0 done · 1 refused or failed, the sentence says what to do · 2 usage. `verify` has codes of its own.
 """
 
+import json
 import sys
 import time
-from importlib import import_module
+from importlib import import_module, metadata
+from typing import Annotated
 
 import typer
 from glasshouse_verify.errors import VerifyError
@@ -52,7 +54,7 @@ def build(only: str | None = None) -> typer.Typer:
         help="Check for yourself that what a software vendor ships was built from the source it shows.",
     )
     # With a callback, a single command stays a command instead of becoming the whole application.
-    app.callback()(lambda: None)
+    app.callback()(_root)
     app.command("verify", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(verify)
     everything = only not in COMMANDS and only not in GROUPS
     for module in dict.fromkeys(COMMANDS[name] for name in COMMANDS if everything or name == only):
@@ -61,6 +63,20 @@ def build(only: str | None = None) -> typer.Typer:
         if everything or name == only:
             app.add_typer(import_module(f"glasshouse.cli.{GROUPS[name]}").app, name=name)
     return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"glasshouse {metadata.version('glasshouse')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and end", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """The application's own options."""
 
 
 def verify(context: typer.Context) -> None:
@@ -74,6 +90,10 @@ def run() -> None:
     """Run the command line; ends the process with its exit code."""
     try:
         build(next(iter(sys.argv[1:]), None))()
-    except EXPECTED as error:
+    except BrokenPipeError:
+        raise
+    except (*EXPECTED, OSError) as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"schema": "glasshouse.error/v1", "error": str(error)}, ensure_ascii=False))
         print(f"glasshouse: {error}", file=sys.stderr)
         sys.exit(1)

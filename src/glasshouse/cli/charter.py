@@ -37,12 +37,13 @@ NAME = "member"
 @app.command()
 def draft(
     terms: Annotated[Path, typer.Argument(help="the terms (TOML)", exists=True, dir_okay=False)],
-    cards: Annotated[list[Path], typer.Argument(help="the parties' card.json files", exists=True)],
+    cards: Annotated[list[Path], typer.Argument(help="the parties' card.json files", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option("--out", help="where to write the draft")] = Path("charter-draft.json"),
     as_json: JsonOption = False,
 ) -> None:
     """Make the first charter from the parties' cards and the terms they agreed on; nobody has signed it yet."""
-    payload = draft_first(parse_terms(terms.read_text()), [parse_card(c.read_bytes()) for c in cards], int(time.time()))
+    agreed = parse_terms(terms.read_bytes().decode(errors="replace"))
+    payload = draft_first(agreed, [parse_card(card.read_bytes()) for card in cards], int(time.time()))
     files.write(out, payload)
     document = {"schema": "glasshouse.charter-draft/v1", "out": str(out), "id": statement_id(payload)}
     emit(document, f"Wrote {out}: charter {statement_id(payload)}", as_json=as_json)
@@ -50,7 +51,7 @@ def draft(
 
 @app.command()
 def sign(
-    document: Annotated[Path, typer.Argument(help="the draft, or the envelope with the signatures so far")],
+    document: Annotated[Path, typer.Argument(help="the draft, or its envelope so far", exists=True, dir_okay=False)],
     node: NodeOption = Path(),
     out: Annotated[Path, typer.Option("--out", help="the envelope to write")] = Path("charter-signed.json"),
     as_json: JsonOption = False,
@@ -71,7 +72,7 @@ def sign(
 
 @app.command()
 def pin(
-    document: Annotated[Path, typer.Argument(help="the signed first charter")],
+    document: Annotated[Path, typer.Argument(help="the signed first charter", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option("--out", help="the pin to write")] = Path("charter.json"),
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +91,7 @@ def pin(
 
 @app.command()
 def amend(
-    patch: Annotated[Path, typer.Argument(help="a JSON merge patch (RFC 7396) of the charter", exists=True)],
+    patch: Annotated[Path, typer.Argument(help="a JSON merge patch of the charter (RFC 7396)", exists=True)],
     node: NodeOption = Path(),
     as_json: JsonOption = False,
 ) -> None:

@@ -14,7 +14,7 @@ from glasshouse.cli.wiring import JsonOption, emit
 from glasshouse.conveyor.build import build as run_build
 from glasshouse.conveyor.lock import parse_lock
 from glasshouse.conveyor.origin import default_origins, fetch, resolve
-from glasshouse.conveyor.recipe import parse_recipe
+from glasshouse.conveyor.recipe import read_recipe
 from glasshouse.conveyor.release import Press
 from glasshouse.conveyor.rootfs import make_root
 from glasshouse.conveyor.sandbox import probe
@@ -44,7 +44,7 @@ def lock(
 ) -> None:
     """Lock a recipe's environment: every package and wheel by digest, with the signed indexes that vouch for them."""
     cache = cache if node is None else open_node(node).cache
-    parsed = parse_recipe((recipe / "recipe.toml").read_bytes())
+    parsed = read_recipe(recipe)
     with http_client() as client, progress() as report:
         made = resolve(parsed, Store(cache.expanduser() / "downloads"), default_origins(client), report)
     files.write(out, made.data)
@@ -73,7 +73,7 @@ def build(
 ) -> None:
     """Build a recipe in the sandbox, for oneself: nothing is signed and nothing is logged."""
     probe()
-    parsed, parsed_lock = parse_recipe((recipe / "recipe.toml").read_bytes()), parse_lock(locked.read_bytes())
+    parsed, parsed_lock = read_recipe(recipe), parse_lock(locked.read_bytes())
     store = Store(cache.expanduser() / "downloads")
     with tempfile.TemporaryDirectory() as scratch, http_client() as client:
         origins = default_origins(client)

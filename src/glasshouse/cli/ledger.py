@@ -6,13 +6,14 @@ from typing import Annotated, Any
 import typer
 from glasshouse_verify.charter import Chain
 from glasshouse_verify.checkpoint import parse_checkpoint
-from glasshouse_verify.codec import encode
+from glasshouse_verify.codec import Digest, decode, encode
 from glasshouse_verify.dsse import parse_envelope, statement_id
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import Policy
 from glasshouse_verify.policy_file import parse_policy
 from glasshouse_verify.statement import parse_statement
+from glasshouse_verify.tlogproof import format_tlog_proof, parse_tlog_proof
 
 from glasshouse.cli.wiring import JsonOption, LedgerOption, NodeOption, emit, follow_pin
 from glasshouse.ledger.client import LedgerClient
@@ -46,7 +47,7 @@ def create(
 
 @app.command()
 def add(
-    entry: Annotated[Path, typer.Argument(help="a signed envelope, or any bytes for an open log", exists=True)],
+    entry: Annotated[Path, typer.Argument(help="an envelope, or any bytes for an open log", exists=True)],
     ledger: LedgerOption,
     as_json: JsonOption = False,
 ) -> None:
@@ -109,6 +110,7 @@ def lookup(
     as_json: JsonOption = False,
 ) -> None:
     """List the entries that name a digest, or are the statement with this id."""
+    decode(Digest, sha256, "sha256")
     with LedgerClient(ledger) as client:
         found = [(index, _describe(client.entry(index))) for index in client.lookup(sha256)]
     document = {
@@ -127,7 +129,7 @@ def proof(
 ) -> None:
     """Print the c2sp.org/tlog-proof of an entry against the witnessed checkpoint."""
     with LedgerClient(ledger) as client:
-        typer.echo(client.proof(index).decode(), nl=False)
+        typer.echo(format_tlog_proof(parse_tlog_proof(client.proof(index))).decode(), nl=False)
 
 
 def _policy(data: bytes, place: str) -> Policy:

@@ -24,6 +24,7 @@ from glasshouse.parties.node import (
     SiteSettings,
     TimestampSettings,
     WitnessSettings,
+    named_fields,
     open_node,
 )
 
@@ -60,7 +61,8 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Make a node: its settings, its keys (readable by their owner alone) and its card for the other parties."""
-    settings = _settings(party, name, site, role, listen, origin, acts_for, proposes, cache, timestamps, url)
+    with named_fields("init"):
+        settings = _settings(party, name, site, role, listen, origin, acts_for, proposes, cache, timestamps, url)
     card = create_node(Node(directory, settings), with_keys=not no_keys)
     document = {"schema": "glasshouse.init/v1", "directory": str(directory), "party": party, "keys": len(card.keys)}
     emit(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from glasshouse_verify.codec import Version, decode
 from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.evidence import format_evidence
 from glasshouse_verify.statement import Use
@@ -16,7 +17,7 @@ from glasshouse.cli.conveyor import RecipeArgument, open_press
 from glasshouse.cli.wiring import JsonOption, NodeOption, Session, emit, open_session
 from glasshouse.conveyor.manifest import source_root
 from glasshouse.conveyor.origin import resolve
-from glasshouse.conveyor.recipe import parse_recipe
+from glasshouse.conveyor.recipe import read_recipe
 from glasshouse.conveyor.release import Order, Press, ReleaseRun
 from glasshouse.conveyor.tree import scan_tree
 from glasshouse.ledger.evidence import assemble
@@ -54,8 +55,7 @@ def release(
     console = Console(stderr=True, log_path=False)
     with open_session(node) as session, open_press(session.node, session.agent) as press:
         session.follow()
-        name = parse_recipe((recipe / "recipe.toml").read_bytes()).product
-        directory = session.node.data / "releases" / name / version
+        directory = session.node.data / "releases" / read_recipe(recipe).product / decode(Version, version, "--version")
         lock = _lock(directory / "lock.jsonl", recipe, locked, press)
         order = Order(recipe=recipe, version=version, channel=channel, lock=lock)
         run = ReleaseRun(directory, session.history.chain.newest.charter, order, press, say=console.log)
@@ -70,11 +70,11 @@ def release(
 
 def _lock(kept: Path, recipe: Path, given: Path | None, press: Press) -> bytes:
     """The lock of a release: the one it was begun with, the one given, or one made from today's package indexes."""
-    if kept.exists():
-        return kept.read_bytes()
     if given is not None:
         return given.read_bytes()
-    return resolve(parse_recipe((recipe / "recipe.toml").read_bytes()), press.store, press.origins, press.progress).data
+    if kept.exists():
+        return kept.read_bytes()
+    return resolve(read_recipe(recipe), press.store, press.origins, press.progress).data
 
 
 def tag_of(place: Path) -> str:

@@ -4,9 +4,11 @@ podman takes the unpacked root as it lies; docker, which knows images only, is g
 each time for the digest of what it holds. Both set host name, user, work directory and limits, have no network, no
 capability and no way to a new one, and the system-call filter of this package; the environment is set by the driver.
 
-What is seen of the engine all the same: mount points, and in docker its own /etc/hosts and an empty /.dockerenv. Where
-an engine cannot limit memory and processes (control groups are missing), its processes are watched from here; where
-that cannot be done either, it is refused.
+What is seen of the engine all the same: mount points, and in docker its own /etc/hosts and an empty /.dockerenv.
+
+Docker is refused where it cannot limit memory and processes (its control groups lack a controller): nothing else would
+hold back what runs under its daemon. Podman can do without, where the kernel counts the processes of the container's
+own user namespace and the container can be watched from here.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import hashlib
 import json
 import os
 import secrets
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -37,6 +40,9 @@ from glasshouse.conveyor.watch import MAX_FILES
 _CALL_SECONDS = 120
 _START_SECONDS = 120
 _LOOK_SECONDS = 0.05
+_REMOVE_SECONDS = 30
+# How many user numbers a container has.
+_NUMBERS = 65_536
 _IMAGE = "glasshouse-root"
 # Hardware that the build would otherwise see; bubblewrap shows an empty directory too.
 _EMPTY_SYS = {"podman": "type=tmpfs,destination=/sys,tmpfs-size=4096,tmpfs-mode=0555,ro=true,notmpcopyup"}
@@ -87,8 +93,10 @@ class Podman:
         return f"podman {self._ability().version}"
 
     def probe(self) -> None:
-        """Raise `SandboxUnavailable` when podman is missing or gives no answer."""
-        self._ability()
+        """Raise `SandboxUnavailable` when podman is missing, gives no answer or could not limit a build."""
+        ability, account = self._ability(), other_account()
+        if not ability.limits and os.geteuid() == 0 and (account is None or account.uid not in NOBODY_UIDS):
+            raise _unlimited("podman")
 
     @contextlib.contextmanager
     def start(self, job: Job) -> Iterator[Running]:
@@ -103,10 +111,10 @@ class Podman:
             options.append("--cgroups=disabled")
         prefix, root = list[str](), job.root.directory
         account = other_account()
-        if account is not None and account.uid == NOBODY_UIDS.start:
+        if account is not None and account.uid in NOBODY_UIDS:
             # Without it, the build would be user 1000 of this machine, who may be somebody.
             prefix, root = within_reach(root, account)
-            numbers = f"0:{NOBODY_UIDS.start}:{len(NOBODY_UIDS)}"
+            numbers = f"0:{account.uid}:{_NUMBERS}"
             options += ["--uidmap", numbers, "--gidmap", numbers]
         command = [*options, "--rootfs", str(root), *driver_command(job, limit)]
         with _profile() as profile, affinity(job.cpus):
@@ -135,8 +143,9 @@ class Docker:
         return f"docker {self._ability().version}"
 
     def probe(self) -> None:
-        """Raise `SandboxUnavailable` when docker is missing or its daemon gives no answer."""
-        self._ability()
+        """Raise `SandboxUnavailable` when docker is missing, its daemon gives no answer or could not limit a build."""
+        if not self._ability().limits:
+            raise _unlimited("docker")
 
     @contextlib.contextmanager
     def start(self, job: Job) -> Iterator[Running]:
@@ -194,7 +203,13 @@ def _contained(command: list[str], engine: str, name: str, ability: _Ability) ->
         start_new_session=True,
     )
 
+    first: int | None = None
+
     def end() -> None:
+        if first is not None:
+            # The machine may be short of what starting another program needs.
+            with contextlib.suppress(OSError):
+                os.kill(first, signal.SIGKILL)
         _call(engine, ["kill", name])
         process.kill()
 
@@ -202,16 +217,27 @@ def _contained(command: list[str], engine: str, name: str, ability: _Ability) ->
         try:
             first = _first_inside(engine, name, process)
             if first is None and not ability.limits and process.poll() is None:
-                raise SandboxUnavailable(
-                    f"{engine} cannot limit memory and processes here, and its processes cannot be seen from here",
-                    "give it control groups with the controllers memory and pids",
-                )
+                raise _unlimited(engine)
             yield Running(process=process, first=first, end=end)
         finally:
             if process.poll() is None:
                 end()
             process.wait()
-            _call(engine, ["rm", "--force", name])
+            _remove(engine, name)
+
+
+def _remove(engine: str, name: str) -> None:
+    """Have a container gone; the engine may be at it already."""
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    while _call(engine, ["container", "inspect", "--format", "there", name]) and time.monotonic() < deadline:
+        _call(engine, ["rm", "--force", name])
+
+
+def _unlimited(engine: str) -> SandboxUnavailable:
+    return SandboxUnavailable(
+        f"{engine} cannot limit the memory and the processes of a build here",
+        "give it control groups with the controllers memory and pids",
+    )
 
 
 def _first_inside(engine: str, name: str, process: subprocess.Popen[bytes]) -> int | None:

@@ -23,6 +23,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeGuard
 
 from glasshouse.conveyor.errors import InvalidRecipe
@@ -213,6 +214,17 @@ _POOL_PATH = re.compile(r"pool(/[A-Za-z0-9][A-Za-z0-9._+~-]*){3,6}")
 _ABSOLUTE = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._+-]*){1,12}")
 _SUITE = re.compile(r"[a-z]{3,20}")
 _ARCHITECTURE = re.compile(r"[a-z0-9]{2,12}")
+
+
+def read_recipe(directory: Path) -> Recipe:
+    """The recipe of a recipe directory. Raises `InvalidRecipe`, also where there is none."""
+    place = directory / "recipe.toml"
+    try:
+        return parse_recipe(place.read_bytes())
+    except OSError as error:
+        raise InvalidRecipe(
+            str(place), f"cannot be read: {error.strerror}", "see docs/howto/add-a-product.md"
+        ) from error
 
 
 def parse_recipe(data: bytes) -> Recipe:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from glasshouse_verify.charter import Charter, ProductRule
-from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version
+from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version, decode
 from glasshouse_verify.codec import Path as TreePath
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
 from glasshouse_verify.row import ManifestRoot
@@ -34,7 +34,7 @@ from glasshouse.conveyor.manifest import new_secret, source_root
 from glasshouse.conveyor.origin import Origins, fetch
 from glasshouse.conveyor.pack import seal_pack
 from glasshouse.conveyor.provenance import provenance
-from glasshouse.conveyor.recipe import Recipe, parse_recipe
+from glasshouse.conveyor.recipe import Recipe, read_recipe
 from glasshouse.conveyor.rootfs import make_root
 from glasshouse.conveyor.sbom import bill_of_materials
 from glasshouse.conveyor.signing import CodeSigner, check_pinned, embed_signature
@@ -86,10 +86,10 @@ class ReleaseRun:
         self, directory: Path, charter: Charter, order: Order, press: Press, say: Say = lambda _: None
     ) -> None:
         self.directory, self.order, self.press, self.say = directory, order, press, say
-        files.make_directory(directory, mode=0o700)
-        self.recipe: Recipe = parse_recipe((order.recipe / "recipe.toml").read_bytes())
+        decode(Version, order.version, "version")
+        self.recipe: Recipe = read_recipe(order.recipe)
         self.product = Product(f"{press.vendor}/{self.recipe.product}")
-        self.lock: Lock = parse_lock(self._once("lock.jsonl", lambda: order.lock))
+        self.lock: Lock = parse_lock(order.lock)
         rule = charter.products.get(self.product)
         if rule is None or self.recipe.platform not in rule.platforms or order.channel not in rule.channels:
             raise InvalidInput(
@@ -99,11 +99,31 @@ class ReleaseRun:
             )
         self._code_signer = self._find_code_signer(rule)
         self._check_indexes()
+        files.make_directory(directory, mode=0o700)
+        self._check_order()
         self._recipients = {
             party: charter.parties[party].recipient or ""
             for party in rule.gate.rebuilders
             if charter.parties[party].recipient
         }
+
+    def _check_order(self) -> None:
+        """A release that was begun goes on with the recipe, lock and channel that it was begun with, or not at all."""
+        self._once("lock.jsonl", lambda: self.order.lock)
+        mine = _dump(
+            {
+                "channel": self.order.channel,
+                "lock": _sha256(self.order.lock),
+                "recipe": _sha256(self.recipe.text),
+                "version": self.order.version,
+            }
+        )
+        if self._once("order.json", lambda: mine) != mine:
+            raise InvalidInput(
+                "release",
+                f"{self.product} {self.order.version} was begun with another recipe, lock or channel",
+                f"Choose another version; or, if nothing of it was logged, remove {self.directory}.",
+            )
 
     def _check_indexes(self) -> None:
         """The signed indexes that the lock was resolved from are published with it, so they have to be here."""

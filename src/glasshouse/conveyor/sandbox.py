@@ -33,9 +33,9 @@ _PROBE_SECONDS = 20
 _START_SECONDS = 30
 _LOOK_SECONDS = 0.01
 _NO_VARIABLES = {"PATH": FIXED_ENVIRONMENT["PATH"]}
-# In systemd's table of user numbers the first ones that no account and no container is given. A container may have
-# 65,536 of them only; then one of those that Debian gives to nobody.
-NOBODY_UIDS = range(0x70000000, 0x70010000)
+# In systemd's table of user numbers those that no account and no container is given. A container may have 65,536 of
+# them only; then one of those that Debian gives to nobody.
+NOBODY_UIDS = range(0x70000000, 0x7FFF0000)
 _RUN_UIDS = (NOBODY_UIDS.start, 64_000)
 # The watch counts processes; the kernel's own limit only has to slow a fork bomb down until the watch sees it.
 FORK_MARGIN = 64

@@ -45,6 +45,7 @@ MAX_BUNDLE_BYTES = TILE_WIDTH * (MAX_ENTRY + 2)
 MAX_BLOB_BYTES = 64 << 20
 MAX_JSON_BYTES = 1 << 20
 _MAX_ERROR_BYTES = 16 << 10
+MIN_BYTES_PER_SECOND = 1 << 10
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 T = TypeVar("T")
@@ -227,7 +228,7 @@ class LedgerClient:
                 reason = str(_refusal(self.url, status, body))
                 after = headers.get("retry-after", "")
                 wanted = max(pause, float(after)) if after.isascii() and after.isdigit() and len(after) < 4 else pause
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 reason = f"{self.url} does not answer: {str(error) or type(error).__name__}"
             if time.monotonic() + wanted > deadline:
                 raise Unavailable(reason)
@@ -240,7 +241,7 @@ class LedgerClient:
     ) -> tuple[int, httpx.Headers, bytes]:
         with self._http.stream(method, f"{self.url}/{path}", content=content) as response:
             limit = limit_bytes if response.is_success else _MAX_ERROR_BYTES
-            return response.status_code, response.headers, read_bounded(response, limit)
+            return response.status_code, response.headers, read_bounded(response, limit, MIN_BYTES_PER_SECOND)
 
     def _parsed(self, parse: Callable[[], T]) -> T:
         try:

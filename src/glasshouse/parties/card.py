@@ -7,6 +7,7 @@
  "witness":{"key":"w.example+…","url":"http://…"}}
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ from glasshouse.parties.hardware import generate_in_token
 from glasshouse.parties.keys import AGE_FILE, generate_identity, generate_key
 from glasshouse.parties.node import KEY_USES, ROLE_KEYS, SETTINGS_FILE, KeySettings, Node, NodeSettings
 from glasshouse.storage import files
+from glasshouse.storage.errors import ObjectConflict
 
 CARD_FILE = "card.json"
 SCHEMA = "glasshouse.card/v1"
@@ -93,8 +95,22 @@ def parse_card(data: bytes) -> Card:
 def create_node(node: Node, *, with_keys: bool = True) -> Card:
     """Lay out a new node: node.toml, its card, its keys unless `create_key` makes them later, in tokens for example.
 
-    Raises ObjectConflict where something is there already.
+    It appears under its name only when it is complete. Raises ObjectConflict where something is there already.
     """
+    if node.directory.exists() and any(node.directory.iterdir()):
+        raise ObjectConflict(str(node.directory))
+    place = node.directory.with_name(f".{node.directory.name}.new")
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        card = _lay_out(Node(place, node.settings), with_keys=with_keys)
+        place.replace(node.directory)
+        files.sync_directory(node.directory.parent)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return card
+
+
+def _lay_out(node: Node, *, with_keys: bool) -> Card:
     settings = node.settings
     files.make_directory(node.directory / "keys", mode=0o700)
     files.make_directory(node.data, mode=0o700)

@@ -23,6 +23,7 @@ Nothing outside this module reads node.toml.
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -38,6 +39,7 @@ from glasshouse.parties.ring import KeyRing
 from glasshouse.parties.signer import AgentSigner, Signer, open_key
 
 SETTINGS_FILE = "node.toml"
+_PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 # What a key is for, by its name without the number.
 KEY_USES: dict[str, tuple[Use, ...]] = {
     "member": (Use.CHARTER,),
@@ -80,7 +82,7 @@ class SiteSettings(Settings):
 class ServeSettings(Settings):
     """The HTTP side. `url` is what others reach it by, where that differs from `listen`."""
 
-    listen: Annotated[str, StringConstraints(pattern=r"^[^\s:]+:[0-9]{1,5}$")]
+    listen: Annotated[str, StringConstraints(pattern=rf"^[^\s:]+:{_PORT}$")]
     url: str | None = None
 
 
@@ -320,9 +322,18 @@ def open_node(directory: Path) -> Node:
         raise SettingsError(str(path), str(error.strerror), "Make a node with: glasshouse init.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(str(path), f"is not TOML: {error}", "Mend the line named.") from error
-    try:
+    with named_fields(str(path)):
         return Node(directory, NodeSettings.model_validate(document))
+
+
+@contextmanager
+def named_fields(place: str) -> Iterator[None]:
+    """Say which setting is wrong and why: SettingsError instead of pydantic's ValidationError."""
+    try:
+        yield
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{path}: {field}", first["msg"], "See the node.toml page of the documentation.") from error
+        raise SettingsError(
+            f"{place}: {field}", first["msg"], "See the node.toml page of the documentation."
+        ) from error

@@ -24,6 +24,8 @@ class Hold:
     successor: Digest | None = None
 
     def __post_init__(self) -> None:
+        if not self.reason.strip():
+            raise FormatError("hold.reason", "must say why")
         if (self.action == Action.LIFT) != (self.lifts is not None):
             raise FormatError("hold.lifts", "names the hold that a lift ends, and stands in nothing else")
 

@@ -45,6 +45,7 @@ def main(argv: list[str], now: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="glasshouse verify",
+        allow_abbrev=False,
         description="Check offline that a file is what the public ledger shows, built from the source shown.",
         epilog="Exit: 0 verified, 1 unparseable, 2 usage, 3 mismatch, 4 not authorised, 5 undecided.",
     )
