@@ -152,7 +152,7 @@ def altered_entry(story: Story) -> Seen:
     shutil.rmtree(copy, ignore_errors=True)
     # The log goes on growing while it is copied: the copy is of the checkpoint that was there before.
     published = (stage.node(VENDOR) / "data" / "objects" / "checkpoint").read_bytes()
-    shutil.copytree(stage.node(VENDOR) / "data" / "objects", copy)
+    shutil.copytree(stage.node(VENDOR) / "data" / "objects", copy, ignore=shutil.ignore_patterns("*.tmp"))
     (copy / "checkpoint").write_bytes(published)
     size = parse_checkpoint(parse_note(published).text).size
     bundle = copy / entries_path((size - 1) // TILE_WIDTH, tile_width(0, (size - 1) // TILE_WIDTH, size))
