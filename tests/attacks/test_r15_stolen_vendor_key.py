@@ -128,7 +128,14 @@ def test_attack_charter_amended_to_ask_for_less() -> None:
 
 
 def lift(world: World, release: str, hold: str, party: str = "acme", **changes: Any) -> bytes:
-    says = {"party": party, "action": Action.LIFT, "release": release, "reason": "", "time": world.now, "lifts": hold}
+    says = {
+        "party": party,
+        "action": Action.LIFT,
+        "release": release,
+        "reason": "found",
+        "time": world.now,
+        "lifts": hold,
+    }
     return make_statement(Use.HOLD, Hold(**(says | changes)))
 
 

@@ -262,7 +262,7 @@ class Initiative(RuleBasedStateMachine):
     )
     def hold(self, data: st.DataObject, party: str, by: str | None) -> None:
         release, _ = data.draw(st.sampled_from(self.releases))
-        hold = Hold(party=party, action=Action.HOLD, release=release, reason="", time=self.tick())
+        hold = Hold(party=party, action=Action.HOLD, release=release, reason="because", time=self.tick())
         facts = {"party": party, "release": release, "lifts": None}
         self.holds.append((self.log("hold", make_statement(Use.HOLD, hold), (by or party,), **facts), release))
 
@@ -272,7 +272,7 @@ class Initiative(RuleBasedStateMachine):
     )
     def lift(self, data: st.DataObject, party: str, by: str | None) -> None:
         lifts, release = data.draw(st.sampled_from(self.holds))
-        hold = Hold(party=party, action=Action.LIFT, release=release, reason="", time=self.tick(), lifts=lifts)
+        hold = Hold(party=party, action=Action.LIFT, release=release, reason="because", time=self.tick(), lifts=lifts)
         facts = {"party": party, "release": release, "lifts": lifts}
         self.log("hold", make_statement(Use.HOLD, hold), (by or party,), **facts)
 

@@ -303,7 +303,13 @@ def test_files_of_a_release_are_sorted_and_each_is_there_once() -> None:
 @pytest.mark.parametrize("action", Action)
 @pytest.mark.parametrize("lifts", [None, digest(b"hold")])
 def test_a_lift_names_the_hold_and_nothing_else_does(action: Action, lifts: str | None) -> None:
-    fields: dict[str, Any] = {"party": "lab", "action": action, "release": digest(b"r"), "reason": "", "time": NOW}
+    fields: dict[str, Any] = {
+        "party": "lab",
+        "action": action,
+        "release": digest(b"r"),
+        "reason": "because",
+        "time": NOW,
+    }
     if (action == Action.LIFT) == (lifts is not None):
         assert Hold(**fields, lifts=lifts).lifts == lifts
     else:
