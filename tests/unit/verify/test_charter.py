@@ -78,7 +78,7 @@ MALFORMED: list[tuple[str, dict[str, Any], str]] = [
     (
         "log key of the witness kind",
         {"ledger": {"key": format_vkey(WORLD.vkey(ORIGIN, "log", COSIGNATURE_V1))}},
-        "charter.ledger.key",
+        "policy log",
     ),
     ("log key that is none", {"ledger": {"key": "nonsense"}}, "vkey"),
     ("witness of nobody", witness("w1", party="nobody"), "charter.ledger.witnesses.w1.party"),
@@ -86,7 +86,7 @@ MALFORMED: list[tuple[str, dict[str, Any], str]] = [
     (
         "witness with a log's kind of key",
         witness("w1", key=format_vkey(WORLD.vkey("w1.example", "w1-note", ED25519))),
-        "charter.ledger.witnesses.w1.key",
+        "policy witness",
     ),
     (
         "two witnesses with one key",

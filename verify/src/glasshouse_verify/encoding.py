@@ -12,6 +12,7 @@ Anything else, although another reader may understand it, is refused with a `For
 
 import binascii
 import json
+from types import NoneType
 from typing import NoReturn, TypeAlias
 
 from glasshouse_verify.errors import FormatError
@@ -101,26 +102,18 @@ def _utf16_ordered(value: object) -> object:
     return [_utf16_ordered(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _check_json(value: object, field: str) -> None:
-    """Refuse, level by level so that no depth can exhaust the stack, what canonical JSON cannot hold."""
-    level, depth = [value], 0
-    while level:
-        below: list[object] = []
-        for item in level:
-            kind = type(item)
-            if kind is str or item is None or kind is bool:
-                continue
-            if isinstance(item, int):
-                if kind is not int or not -MAX_INTEGER <= item <= MAX_INTEGER:
-                    raise FormatError(field, "integer beyond 2**53 - 1")
-            elif isinstance(item, dict):
-                if not all(type(key) is str for key in item):
-                    raise FormatError(field, "member name is not text")
-                below += item.values()
-            elif isinstance(item, list | tuple):
-                below += item
-            else:
-                raise FormatError(field, f"{kind.__name__} has no canonical JSON")
-            if depth == MAX_DEPTH and not isinstance(item, int):
-                raise FormatError(field, f"nested deeper than {MAX_DEPTH}")
-        level, depth = below, depth + 1
+def _check_json(value: object, field: str, depth: int = 0) -> None:
+    """Refuse what canonical JSON cannot hold, before its depth can exhaust the stack."""
+    kind = type(value)
+    if isinstance(value, dict | list | tuple):
+        if depth == MAX_DEPTH:
+            raise FormatError(field, f"nested deeper than {MAX_DEPTH}")
+        if isinstance(value, dict) and not all(type(key) is str for key in value):
+            raise FormatError(field, "member name is not text")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_json(item, field, depth + 1)
+    elif isinstance(value, int) and kind is not bool:
+        if kind is not int or abs(value) > MAX_INTEGER:
+            raise FormatError(field, "integer beyond 2**53 - 1")
+    elif kind not in (str, bool, NoneType):
+        raise FormatError(field, f"{kind.__name__} has no canonical JSON")

@@ -29,7 +29,8 @@ class Group:
 class Policy:
     """A checkpoint counts if one of `logs` signed it and the witnesses that did satisfy `quorum`.
 
-    Constructing one checks all rules of the format and raises `FormatError`. Groups stand in the order of their lines.
+    Constructing one checks the types of its keys and that all differ, and raises `FormatError`. Groups stand after
+    their members; what else is asked of them is checked where they are read from a file.
     """
 
     logs: tuple[VerifierKey, ...]
@@ -41,17 +42,6 @@ class Policy:
     def __post_init__(self) -> None:
         _check_keys(self.logs, ED25519, "policy log")
         _check_keys(self.witnesses.values(), COSIGNATURE_V1, "policy witness")
-        free = set(self.witnesses)
-        for group in self.groups:
-            if len(set(group.members)) != len(group.members) or not free.issuperset(group.members):
-                raise FormatError(f"policy group {group.name}", "a member is undefined or a member already")
-            if not 1 <= group.threshold <= len(group.members):
-                raise FormatError(f"policy group {group.name}", f"{group.threshold} of {len(group.members)} members")
-            free.difference_update(group.members)
-            free.add(group.name)
-        names = (NONE, *self.witnesses, *(group.name for group in self.groups))
-        if len(set(names)) != len(names) or self.quorum not in names:
-            raise FormatError("policy", f"a name is defined twice, or the quorum {self.quorum!r} is undefined")
 
     def satisfied_by(self, witnesses: Iterable[str]) -> bool:
         """Return whether cosignatures of the witnesses with these names make up the quorum."""
@@ -96,8 +86,8 @@ def witness_policy(log: VerifierKey, groups: Mapping[str, Sequence[VerifierKey]]
     witness.
     """
     count = len(groups)
-    if not 0 <= 3 * faulty < count:
-        raise FormatError("witnesses", f"{count} parties cannot tolerate {faulty} faulty ones")
+    if not 0 <= 3 * faulty < count or not all(groups.values()):
+        raise FormatError("witnesses", f"{count} parties cannot tolerate {faulty} faulty ones, or one has no witness")
     named = {party: {f"{party}/{n}": key for n, key in enumerate(keys, 1)} for party, keys in groups.items()}
     needed = count if count <= 3 else (count + faulty + 2) // 2
     parties = tuple(Group(name=party, threshold=1, members=tuple(keys)) for party, keys in named.items())

@@ -41,7 +41,8 @@ def parse_policy(data: bytes) -> Policy:
     witnesses: dict[str, VerifierKey] = {}
     groups: list[Group] = []
     urls: dict[VerifierKey, str] = {}
-    defined, quorum = set[str](), ""
+    # `free` are the names that are no member yet.
+    defined, free, quorum = {NONE}, set[str](), ""
     for number, line in enumerate(data.split(b"\n"), 1):
         where, words = f"policy line {number}", [word.decode(errors="surrogateescape") for word in line.split()]
         if not words or words[0].startswith("#"):
@@ -54,11 +55,15 @@ def parse_policy(data: bytes) -> Policy:
                 witnesses[name] = key = _parse_key(vkey, where)
                 urls.update((key, text) for text in url)
                 defined.add(name)
-            case ["group", name, threshold, *members] if name not in defined and defined.issuperset(members):
+                free.add(name)
+            case ["group", name, threshold, *members] if name not in defined and free.issuperset(members):
                 count = {"any": 1, "all": len(members)}.get(threshold) or parse_decimal(threshold, where)
+                if len(set(members)) < len(members) or not 1 <= count <= len(members):
+                    raise FormatError(where, f"names a member twice, or {count} of {len(members)} members")
                 groups.append(Group(name=name, threshold=count, members=tuple(members)))
                 defined.add(name)
-            case ["quorum", name] if not quorum and (name == NONE or name in defined):
+                free = (free - set(members)) | {name}
+            case ["quorum", name] if not quorum and name in defined:
                 quorum = name
             case _:
                 raise FormatError(
