@@ -45,7 +45,8 @@ static void process(const char *pid) {
         ssize_t length = readlink(path, target, sizeof target - 1);
         if (length < 0) continue;
         target[length] = 0;
-        if (strncmp(target, "pipe:", 5) && strncmp(target, "anon_inode:", 11) && strncmp(target, "/build/", 7) && strcmp(target, "/dev/null"))
+        if (strncmp(target, "pipe:", 5) && strncmp(target, "anon_inode:", 11)
+            && strncmp(target, "/build/", 7) && strcmp(target, "/dev/null"))
             printf("open in %s: %s\n", pid, target);
     }
 }

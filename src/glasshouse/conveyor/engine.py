@@ -4,7 +4,7 @@ podman takes the unpacked root as it lies; docker, which knows images only, is g
 each time for the digest of what it holds. Both set host name, user, work directory and limits, have no network, no
 capability and no way to a new one, and the system-call filter of this package; the environment is set by the driver.
 
-What is seen of the engine all the same: mount points, and in docker its own /etc/hosts and an empty /.dockerenv.
+What is seen of the engine all the same: mount points, and in docker an empty /.dockerenv.
 
 Docker is refused where it cannot limit memory and processes (its control groups lack a controller): nothing else would
 hold back what runs under its daemon. Podman can do without, where the kernel counts the processes of the container's
@@ -154,6 +154,9 @@ class Docker:
         work = f"rw,exec,nosuid,nodev,size={job.bounds.work_mib << 20},mode=0755,uid={UID},gid={UID}"
         options = [*_options(job, name, ability), "--pull", "never", "--cap-drop", "ALL"]
         options += ["--tmpfs", f"/build:{work},nr_inodes={MAX_FILES}", "--tmpfs", _EMPTY_SYS["docker"]]
+        for name_file in ("hosts", "resolv.conf"):
+            # Docker would put this machine's resolvers there; in the root both are empty.
+            options += ["--mount", f"type=bind,source=/dev/null,destination=/etc/{name_file},readonly"]
         if job.cpus is not None:
             options += ["--cpuset-cpus", ",".join(map(str, sorted(job.cpus)))]
         command = [*options, _image_of(job.root), *driver_command(job, None)]
