@@ -10,9 +10,10 @@ Seen: exit 3 for both files once the next status is out, exit 5 for the second f
 import pytest
 from forgery import clean_row, forge
 from glasshouse_verify.report import Outcome
-from glasshouse_verify.status import MAX_NAMED
 from onlookers import alarms
 from world import FILE, World, texts
+
+from glasshouse.ledger.history import MAX_NAMED
 
 SECOND = b"the engine for one customer"
 OTHER_NAME = "engine-1.0-1.whl"

@@ -14,8 +14,9 @@ from forgery import forge
 from glasshouse_verify.alarm import Hold
 from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import Action, Use, Verdict, make_statement
-from glasshouse_verify.status import MAX_NAMED, MAX_REASON
 from world import DAY, World, texts
+
+from glasshouse.ledger.history import MAX_NAMED, MAX_REASON
 
 REASON = "the maintainer of a dependency was compromised"
 

@@ -29,9 +29,13 @@ from glasshouse_verify.statement import (
     Verdict,
     parse_statement,
 )
-from glasshouse_verify.status import MAX_NAMED, MAX_REASON, StandingHold, StandingVerdict, StatusRow, status_key
+from glasshouse_verify.status import StandingHold, StandingVerdict, StatusRow, status_key
 
 from glasshouse.ledger.digests import named_digests
+
+# One party must not be able to make a row, and with it every status, too long to be written.
+MAX_NAMED = 16
+MAX_REASON = 200
 
 _WORST = list(Verdict)
 _NAMES_OUTPUTS = frozenset({Use.RELEASE, Use.REBUILD, Use.PROVENANCE, Use.FINDING})

@@ -15,7 +15,7 @@ from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import CharterError, FormatError
 from glasshouse_verify.evidence import format_evidence, parse_evidence
 from glasshouse_verify.gate import check_file
-from glasshouse_verify.report import PRECEDENCE, Claim, Outcome, Refused, Report, State
+from glasshouse_verify.report import PRECEDENCE, Claim, Outcome, Report, State
 from glasshouse_verify.statement import Head, ReleasedFile, Use, Verdict, make_statement
 from world import DAY, FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest, texts
 
@@ -114,10 +114,6 @@ def test_nothing_is_said_where_a_foundation_fails(world: World) -> None:
     assert [claim.claim for claim in world.verify(broken).claims] == ["charter"]
     broken = replace(world.evidence(), hashes=b"")
     assert [claim.claim for claim in world.verify(broken).claims] == ["charter", "ledger"]
-
-
-def test_refused_says_why() -> None:
-    assert str(Refused(Outcome.MISMATCH, "because")) == "because"
 
 
 # --- ledger --------------------------------------------------------------------------------------------------------

@@ -8,8 +8,10 @@ from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.manifest import MAX_ROW, ManifestTree, format_row, parse_rows
 from glasshouse_verify.statement import Action, ReleasedFile, Use, Verdict, make_statement
-from glasshouse_verify.status import MAX_NAMED, MAX_REASON, StandingVerdict, StatusRow, status_key
+from glasshouse_verify.status import StandingVerdict, StatusRow, status_key
 from world import FILE, NOW, PLATFORM, World, digest
+
+from glasshouse.ledger.history import MAX_NAMED, MAX_REASON
 
 KEY = f"acme/engine/1.0/{PLATFORM}/{FILE}"
 

@@ -97,10 +97,8 @@ def _decode_container(kind: Any, value: object, where: str) -> object:
         items = expect(list, value, where)
         return tuple(decode(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(items))
     if origin is Mapping:
-        pairs = expect(dict, value, where).items()
-        return {
-            decode(arguments[0], k, f"{where} member name"): decode(arguments[1], v, f"{where}.{k}") for k, v in pairs
-        }
+        (names, items), pairs = arguments, expect(dict, value, where).items()
+        return {decode(names, k, f"{where} member name"): decode(items, v, f"{where}.{k}") for k, v in pairs}
     raise TypeError(f"no JSON form for {kind!r}")
 
 

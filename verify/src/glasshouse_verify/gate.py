@@ -24,15 +24,14 @@ from typing import Any, Generic, TypeVar
 
 from glasshouse_verify import statement
 from glasshouse_verify.charter import Chain, Charter, ProductRule, apply_patch, side, vouchers
-from glasshouse_verify.checkpoint import Checkpoint
 from glasshouse_verify.codec import Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope, format_envelope, statement_id
 from glasshouse_verify.encoding import format_json
-from glasshouse_verify.errors import FormatError, VerifyError
+from glasshouse_verify.errors import CharterError, FormatError, ProofError, QuorumError, VerifyError
 from glasshouse_verify.evidence import Evidence, Logged
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import Cosigned, check_checkpoint
-from glasshouse_verify.report import Claim, Outcome, Refused, Report, mismatch, not_authorised, undecided, utc
+from glasshouse_verify.report import Claim, Mismatch, Outcome, Refused, Report, Undecided, utc
 from glasshouse_verify.row import ManifestRoot, verify_row
 from glasshouse_verify.statement import Action, Rebuild, Release, Source, Status, Use, Verdict
 from glasshouse_verify.status import StandingVerdict, StatusRow, status_key
@@ -105,12 +104,11 @@ class _Gate:
         name = step.__name__
         try:
             claim = replace(step(), claim=name, limit=_LIMITS[name], recheck=self._recheck(name))
-        except Refused as refused:
-            claim = Claim(claim=name, outcome=refused.outcome, text=refused.text)
         except FormatError:
             raise
         except VerifyError as error:
-            claim = Claim(claim=name, outcome=Outcome.NOT_AUTHORISED, text=str(error))
+            outcome = error.outcome if isinstance(error, Refused) else Outcome.NOT_AUTHORISED
+            claim = Claim(claim=name, outcome=outcome, text=str(error))
         self.claims.append(claim)
         return claim.outcome == Outcome.VERIFIED
 
@@ -122,7 +120,7 @@ class _Gate:
 
     def charter(self) -> Claim:
         if self.evidence.pin != self.chain.newest.id:
-            raise not_authorised("the evidence starts from another first charter than the one pinned")
+            raise CharterError("the evidence starts from another first charter than the one pinned")
         for amendment in self.evidence.amendments:
             document = apply_patch(encode(self.chain.newest.charter), amendment.delta)
             logged = Logged(predicate=document, signatures=amendment.signatures, index=amendment.index)
@@ -139,12 +137,12 @@ class _Gate:
         leaves = {entry.index: leaf_hash(format_envelope(entry.envelope)) for entry in self.entries}
         if len(leaves) != len(self.entries):
             raise FormatError("evidence", "names one ledger index for two statements")
-        cuts = {handover.size for handover in handovers}
+        cuts = {size for size, _ in handovers}
         if self.the_status is not None:
             cuts.add(self.the_status.says.checkpoint.size)
         self.cut_roots = verify_multiproof(leaves, cuts, head.size, head.root, self.evidence.nodes)
-        if any(self.cut_roots[handover.size] != handover.root for handover in handovers):
-            raise not_authorised("a handover checkpoint is of another history of the ledger")
+        if any(self.cut_roots[size] != root for size, root in handovers):
+            raise ProofError("a handover checkpoint is of another history of the ledger")
         text = f"{len(leaves)} statements stand in {head.origin}, whose {head.size} entries the witnesses cosigned"
         by = tuple(name.rpartition("/")[0] for name in cosigned.witnesses)
         return Claim(text=text, by=by, when=max(cosigned.witnesses.values()))
@@ -157,24 +155,23 @@ class _Gate:
             raise FormatError("evidence.checkpoint", "bears a signature of nobody whom the charter names")
         return cosigned
 
-    def _handovers(self) -> list[Checkpoint]:
-        """A checkpoint under the older policy for each amendment that changes who vouches for the ledger."""
-        notes, checkpoints = list(self.evidence.handovers), []
+    def _handovers(self) -> set[tuple[int, bytes]]:
+        """Size and root by a checkpoint under the older policy for each change of those who vouch for the ledger."""
+        notes, roots = list(self.evidence.handovers), set[tuple[int, bytes]]()
         for old, new in zip(self.chain.links, self.chain.links[1:], strict=False):
             if vouchers(old.charter) == vouchers(new.charter):
                 continue
             if not notes:
-                raise not_authorised(
-                    f"charter {new.charter.version} changes the log key or the witnesses, but no checkpoint under"
-                    f" version {old.charter.version} shows that it stands in the ledger"
-                )
+                change = f"charter {new.charter.version} changes the log key or the witnesses"
+                under = f"no checkpoint under version {old.charter.version} shows that it stands in the ledger"
+                raise CharterError(f"{change}, but {under}")
             checkpoint = self._checkpoint(old.charter, notes.pop(0)).checkpoint
             if checkpoint.size <= new.index:
-                raise not_authorised("a handover checkpoint is older than its amendment")
-            checkpoints.append(checkpoint)
+                raise ProofError("a handover checkpoint is older than its amendment")
+            roots.add((checkpoint.size, checkpoint.root))
         if notes:
             raise FormatError("evidence.handovers", "has a checkpoint that no amendment asks for")
-        return checkpoints
+        return roots
 
     # Claims
 
@@ -188,20 +185,20 @@ class _Gate:
         release = self.the_release.says
         product = self.gate_charter.products.get(release.product)
         if product is None:
-            raise not_authorised(f"the charter has no product {release.product}")
+            raise CharterError(f"the charter has no product {release.product}")
         if release.channel not in product.channels or self.evidence.platform not in product.platforms:
             place = f"{release.channel} for {self.evidence.platform}"
-            raise not_authorised(f"the charter has {release.product} not in {place}")
+            raise CharterError(f"the charter has {release.product} not in {place}")
         return product
 
     def source(self) -> Claim:
         source, release = self.the_source.says, self.the_release.says
         self._vendor_keys(self.the_source)
         if (source.product, source.version, self.the_source.id) != (release.product, release.version, release.source):
-            raise mismatch("the release names another source than the one shown")
+            raise Mismatch("the release names another source than the one shown")
         reviewed, asked = set(source.reviewers or ()) - set(source.authors or ()), self.product.reviewers
         if len(reviewed) < asked:
-            raise undecided(f"the source names {len(reviewed)} of the {asked} reviewers that the charter asks for")
+            raise Undecided(f"the source names {len(reviewed)} of the {asked} reviewers that the charter asks for")
         tree = f"{source.manifest.size} source files under root {source.manifest.root[:16]}…"
         text = f"{source.product} {source.version} has {tree}"
         return Claim(text=text, by=(source.party, *sorted(reviewed)), when=source.time)
@@ -210,18 +207,18 @@ class _Gate:
         shown, release = self.evidence.provenance, self.the_release.says
         envelope = Envelope(payload=format_json(shown.statement), signatures=shown.signatures)
         if sha256(format_envelope(envelope)).hexdigest() != release.provenance:
-            raise mismatch("the provenance is not the one that the release names")
+            raise Mismatch("the provenance is not the one that the release names")
         built = statement.parse_statement(envelope.payload)
         if built.use != Use.PROVENANCE:
             raise FormatError("evidence.provenance", "is another kind of statement")
         keys = self.chain.signers(envelope, Use.PROVENANCE, self.the_release.index).get(self.vendor, [])
         places = self._places(keys, self.product.gate.build_in, "built")
         if sorted(built.subject) != sorted({(f.name, f.built) for f in release.files}):
-            raise mismatch("the provenance is of other files than those released")
+            raise Mismatch("the provenance is of other files than those released")
         definition = built.predicate.get("buildDefinition")
         parameters = definition.get("externalParameters") if isinstance(definition, dict) else None
         if parameters != statement.build_parameters(self.the_source.says):
-            raise mismatch("the provenance names another product, version, source or environment")
+            raise Mismatch("the provenance names another product, version, source or environment")
         text = f"the conveyor in {places} built these digests from that source"
         return Claim(text=text, by=(self.vendor,), when=release.time)
 
@@ -236,7 +233,7 @@ class _Gate:
         for entry in self.the_rebuilds:
             party, verdict = entry.says.party, self._verdict(entry)
             if verdict == Verdict.DIFFERS:
-                raise mismatch(f"{party} rebuilt it and got other bytes: {entry.says.explanation}")
+                raise Mismatch(f"{party} rebuilt it and got other bytes: {entry.says.explanation}")
             if verdict in _UNDECIDED_VERDICTS:
                 failed.append(f"{party}: {verdict}")
             elif party not in rule.rebuilders or not self._counts(entry, verdict):
@@ -246,10 +243,10 @@ class _Gate:
             else:
                 notes.append(f"{party}: not yet in the status")
         if failed:
-            raise undecided("a rebuild came to no result: " + ", ".join(failed))
+            raise Undecided("a rebuild came to no result: " + ", ".join(failed))
         if len(good) < rule.quorum:
             short = f"{len(good)} of the {rule.quorum} rebuilds that the charter asks for"
-            raise undecided("; ".join([short, *notes]))
+            raise Undecided("; ".join([short, *notes]))
         apart = " but for the signature inside" if self.released.unsigned else ""
         text = f"{len(good)} independent rebuilders got the same bytes{apart} (the charter asks for {rule.quorum})"
         return Claim(text=text, by=tuple(good), when=max(good.values()))
@@ -258,16 +255,16 @@ class _Gate:
         """The verdict on this file, once it is certain who speaks and of what."""
         rebuild, release, file = entry.says, self.the_release.says, self.released
         if rebuild.party not in self.chain.signers(entry.envelope, Use.REBUILD, entry.index):
-            raise not_authorised(f"no entitled key of {rebuild.party} signed its rebuild")
+            raise CharterError(f"no entitled key of {rebuild.party} signed its rebuild")
         about = (self.the_release.id, release.source, release.product, release.version)
         if (rebuild.release, rebuild.source, rebuild.product, rebuild.version) != about:
-            raise mismatch(f"the rebuild of {rebuild.party} is of another release or from another source")
+            raise Mismatch(f"the rebuild of {rebuild.party} is of another release or from another source")
         for item in rebuild.files:
             if (item.platform, item.name, item.shipped) == (file.platform, file.name, file.sha256):
                 if item.verdict == Verdict.IDENTICAL_MODULO_SIGNATURE and item.rebuilt != file.unsigned:
-                    raise mismatch(f"{rebuild.party} calls two different digests equal but for a signature")
+                    raise Mismatch(f"{rebuild.party} calls two different digests equal but for a signature")
                 return item.verdict
-        raise mismatch(f"the rebuild of {rebuild.party} does not speak of this file")
+        raise Mismatch(f"the rebuild of {rebuild.party} does not speak of this file")
 
     def _counts(self, entry: _Entry[Rebuild], verdict: Verdict) -> bool:
         """Whether a verdict is one that the gate asks for, from a party that had not changed sides since."""
@@ -282,20 +279,20 @@ class _Gate:
             return True
         shown = self.row.verdicts.get(entry.says.party, StandingVerdict()).statement
         if shown != entry.id and entry.index < self.the_status.says.checkpoint.size:
-            raise mismatch(f"the status shows another verdict of {entry.says.party}")
+            raise Mismatch(f"the status shows another verdict of {entry.says.party}")
         return shown == entry.id
 
     def status(self) -> Claim:
         entry, row = self.the_status, self.row
         if entry is None or row is None:
-            raise undecided("the oversight parties have signed no status that speaks of this release")
+            raise Undecided("the oversight parties have signed no status that speaks of this release")
         judge = self.chain.at(entry.says.checkpoint.size)
         rule = judge.charter.status
         signers = self.chain.signers(entry.envelope, Use.STATUS, entry.index)
         by = tuple(party for party in rule.parties if party in signers)
         if len(by) < rule.quorum:
             text = f"the status has {len(by)} of the {rule.quorum} signatures that the charter asks for"
-            raise undecided(text) if by else not_authorised(text)
+            raise Undecided(text) if by else QuorumError(text)
         self._check_status_place(entry, judge.id)
         self._check_row(row)
         self._check_age(entry.says.time, rule.maximum_age)
@@ -307,40 +304,40 @@ class _Gate:
         head = entry.says.checkpoint
         origin = self.chain.newest.charter.ledger.origin
         if head.origin != origin or bytes.fromhex(head.root) != self.cut_roots[head.size]:
-            raise not_authorised("the status was made over another history of the ledger")
+            raise ProofError("the status was made over another history of the ledger")
         if entry.index < head.size:
-            raise not_authorised("the status names a checkpoint newer than itself")
+            raise ProofError("the status names a checkpoint newer than itself")
         if entry.says.charter != charter_id:
-            raise not_authorised("the status was made under a charter that the evidence does not show")
+            raise CharterError("the status was made under a charter that the evidence does not show")
         if self.the_release.index >= head.size:
-            raise undecided("the status is older than the release")
+            raise Undecided("the status is older than the release")
 
     def _check_row(self, row: StatusRow) -> None:
         shown = (self.the_release.id, self.the_release.index, self.released.sha256)
         if (row.release, row.index, row.sha256) != shown:
-            raise mismatch("the status shows another release under this name and version")
+            raise Mismatch("the status shows another release under this name and version")
         if row.conflicts:
-            raise mismatch(f"{len(row.conflicts)} other releases bear this name and version")
+            raise Mismatch(f"{len(row.conflicts)} other releases bear this name and version")
         for hold in row.holds:
             if hold.action in (Action.HOLD, Action.WITHDRAW):
-                raise mismatch(f"{hold.party} placed a {hold.action} on it: {hold.reason}")
+                raise Mismatch(f"{hold.party} placed a {hold.action} on it: {hold.reason}")
         differing = [party for party, given in row.verdicts.items() if given.verdict == Verdict.DIFFERS]
         if differing:
-            raise mismatch(f"the rebuild of {', '.join(differing)} differs")
+            raise Mismatch(f"the rebuild of {', '.join(differing)} differs")
         failed = [f"{p}: {given.verdict}" for p, given in row.verdicts.items() if given.verdict in _UNDECIDED_VERDICTS]
         if failed:
-            raise undecided("a rebuild came to no result: " + ", ".join(failed))
+            raise Undecided("a rebuild came to no result: " + ", ".join(failed))
 
     def _check_age(self, time: int, maximum: int) -> None:
         if time > self.at:
-            raise undecided(f"the status is dated {utc(time)}, after the time given ({utc(self.at)})")
+            raise Undecided(f"the status is dated {utc(time)}, after the time given ({utc(self.at)})")
         if self.at - time > maximum:
-            raise undecided(f"the status of {utc(time)} is older than the {maximum} s allowed")
+            raise Undecided(f"the status of {utc(time)} is older than the {maximum} s allowed")
 
     def file(self) -> Claim:
         if self.digest != self.released.sha256:
             known = ", ".join(f"{f.name} {f.sha256[:16]}…" for f in self.the_release.says.files)
-            raise mismatch(f"the file in hand is {self.digest[:16]}…; released was {known}")
+            raise Mismatch(f"the file in hand is {self.digest[:16]}…; released was {known}")
         return Claim(text=f"the bytes in hand are {self.released.name} as released", by=("you",), when=self.at)
 
     # What the steps share
@@ -354,13 +351,13 @@ class _Gate:
         value = verify_row(ManifestRoot(root=bytes.fromhex(rows.root), size=rows.size), self.evidence.row)
         row: StatusRow = decode(StatusRow, value, "evidence.row.row")
         if row.key != status_key(self.the_release.says, self.released):
-            raise mismatch("the status row is of another file")
+            raise Mismatch("the status row is of another file")
         return row
 
     def _vendor_keys(self, entry: _Entry[Source] | _Entry[Release]) -> list[str]:
         keys = self.chain.signers(entry.envelope, entry.use, entry.index).get(self.vendor, [])
         if entry.says.party != self.vendor or not keys:
-            raise not_authorised(f"no key of {self.vendor} that may sign a {entry.use} signed it")
+            raise CharterError(f"no key of {self.vendor} that may sign a {entry.use} signed it")
         return keys
 
     def _places(self, keys: list[str], allowed: tuple[str, ...], verb: str) -> str:
@@ -368,7 +365,7 @@ class _Gate:
         here = [place for place in places if place in allowed]
         if not here:
             where = f"in {', '.join(places)}" if places else f"with no key of {self.vendor} entitled to it"
-            raise not_authorised(f"it was {verb} {where}; the charter allows {', '.join(sorted(allowed))} only")
+            raise CharterError(f"it was {verb} {where}; the charter allows {', '.join(sorted(allowed))} only")
         return ", ".join(here)
 
 

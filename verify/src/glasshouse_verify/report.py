@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from glasshouse_verify.errors import VerifyError
+
 
 class Outcome(IntEnum):
     """Exit codes of `glasshouse verify`."""
@@ -58,27 +60,22 @@ class Report:
         return next(o for o in PRECEDENCE if any(c.outcome == o for c in self.claims))
 
 
-class Refused(Exception):
-    """A step of the gate that does not hold, with the outcome it leads to."""
+class Refused(VerifyError):
+    """A claim that does not hold although everybody was entitled to what they said; all other errors deny that."""
 
-    def __init__(self, outcome: Outcome, text: str) -> None:
-        super().__init__(text)
-        self.outcome, self.text = outcome, text
+    outcome: Outcome
 
 
-def mismatch(text: str) -> Refused:
+class Mismatch(Refused):
     """The file or the content contradicts valid evidence."""
-    return Refused(Outcome.MISMATCH, text)
+
+    outcome = Outcome.MISMATCH
 
 
-def not_authorised(text: str) -> Refused:
-    """A signer, the charter or the ledger is not entitled to what the evidence shows it for."""
-    return Refused(Outcome.NOT_AUTHORISED, text)
-
-
-def undecided(text: str) -> Refused:
+class Undecided(Refused):
     """There is not enough evidence yet, or it is too old."""
-    return Refused(Outcome.UNDECIDED, text)
+
+    outcome = Outcome.UNDECIDED
 
 
 def utc(seconds: int) -> str:

@@ -252,13 +252,8 @@ class Status:
 
 def build_parameters(source: Source) -> dict[str, Any]:
     """The external parameters that the provenance of a build must name: what went in, and nothing else."""
-    return {
-        "lock": encode(source.lock),
-        "product": source.product,
-        "recipe": source.recipe,
-        "source": encode(source.manifest),
-        "version": source.version,
-    }
+    trees = {"source": encode(source.manifest), "lock": encode(source.lock)}
+    return trees | {"product": source.product, "version": source.version, "recipe": source.recipe}
 
 
 _PREDICATES: dict[Use, type[Any]] = {Use.SOURCE: Source, Use.RELEASE: Release, Use.REBUILD: Rebuild, Use.STATUS: Status}

@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.statement import Action, Release, ReleasedFile, Verdict
 
-# One party must not be able to make a row, and with it every status, too long to be written.
-MAX_NAMED = 16
-MAX_REASON = 200
-
 
 @dataclass(frozen=True, kw_only=True)
 class StandingVerdict:
@@ -39,8 +35,8 @@ class StandingHold:
 class StatusRow:
     """One released file as the status manifest shows it; `conflicts` are other releases of the same version.
 
-    `key` is vendor/product/version/platform/file. `release` stands at `index`, its lowest valid entry. Holds and
-    conflicts beyond the first MAX_NAMED are left out, and so is what a reason has beyond MAX_REASON characters.
+    `key` is vendor/product/version/platform/file. `release` stands at `index`, its lowest valid entry. Of many holds
+    and conflicts the first are named, of a long reason its beginning: a row stays short whatever is logged.
     """
 
     key: str
