@@ -36,16 +36,18 @@ class Rebuilder:
     executor: Executor = field(default_factory=Bubblewrap)
     store: Store = field(default_factory=store)
     origins: Origins = field(default_factory=origins)
+    roots: Path = field(default_factory=lambda: cache() / "roots")
     asked: list[str] = field(default_factory=list)
     watched: Callable[[str], None] = field(default=lambda _: None)
 
     def __post_init__(self) -> None:
-        for name in ("keys", "data"):
-            (self.directory / name).mkdir(parents=True, mode=0o700)
-        secret, self.recipient = new_identity()
         self.identity = self.directory / "keys" / "recipient.age"
-        self.identity.write_text(secret + "\n")
-        self.identity.chmod(0o600)
+        if not self.identity.exists():
+            for name in ("keys", "data"):
+                (self.directory / name).mkdir(parents=True, mode=0o700)
+            secret, self.recipient = new_identity()
+            self.identity.write_text(secret + "\n")
+            self.identity.chmod(0o600)
 
     @property
     def workshop(self) -> Workshop:
@@ -55,7 +57,7 @@ class Rebuilder:
             identity=self.identity,
             store=self.store,
             origins=self.origins,
-            roots=cache() / "roots",
+            roots=self.roots,
             kept=self.directory / "data" / "rebuilds",
             executor=self.executor,
         )
@@ -65,7 +67,7 @@ class Rebuilder:
         lock = environment().lock
         place = self.directory.parent / f"vendor-{version}"
         tree_of(place, {**files, RECIPE_PATH: recipe.text, LOCK_PATH: lock.data})
-        tree, secret, pack = scan_tree(place), new_secret(), place.with_suffix(".age")
+        tree, secret, pack = scan_tree(place), new_secret(), place.with_name(f"{place.name}.age")
         sealed = seal_pack(tree, secret, [self.recipient], pack)
         self.world.blobs |= {sealed.sha256: pack.read_bytes(), digest(lock.data): lock.data}
         self.world.blobs |= {row.sha256: store().path(row.sha256).read_bytes() for row in lock.indexes}

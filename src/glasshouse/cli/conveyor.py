@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from glasshouse.cli.wiring import JsonOption, emit
 from glasshouse.conveyor.build import build as run_build
+from glasshouse.conveyor.deposit import Deposit
 from glasshouse.conveyor.lock import parse_lock
 from glasshouse.conveyor.origin import default_origins, fetch, resolve
 from glasshouse.conveyor.recipe import read_recipe
@@ -100,7 +101,7 @@ def open_press(node: Node, agent: Callable[[str], AgentSigner] | None = None) ->
         yield Press(
             vendor=node.settings.party,
             store=Store(node.cache / "downloads"),
-            origins=default_origins(client, node.settings.mirrors.debian),
+            origins=default_origins(client, node.settings.mirrors.debian, Deposit(node.archive)),
             roots=node.cache / "roots",
             conveyor=conveyor,
             releaser=releaser,

@@ -10,7 +10,8 @@ from glasshouse_verify.statement import Rebuild, Release, Use, Verdict
 from glasshouse.cli.wiring import JsonOption, NodeOption, emit, open_session
 from glasshouse.cli.working import open_workshop
 from glasshouse.parties.errors import SettingsError
-from glasshouse.supervision.rebuilder import rebuild_release
+from glasshouse.supervision.rebuilder import awaiting, rebuild_release
+from glasshouse.supervision.workshop import forget
 
 # As `glasshouse verify` has them: other bytes are a mismatch, no result is undecided.
 _EXIT = {Verdict.DIFFERS: 3, Verdict.BUILD_FAILED: 5, Verdict.PACK_NOT_RECEIVED: 5}
@@ -43,8 +44,13 @@ def rebuild(
             )
         with open_workshop(session.node) as workshop:
             outcome = rebuild_release(history, record, workshop, session.client.blob, int(time.time()))
+            if record not in awaiting(history, session.node.settings.party):
+                # The next call builds again; a build that a verdict waits for is kept for that.
+                forget(release.source, workshop)
     verdict: Rebuild = outcome.rebuild
     lines = [f"{verdict.verdict}: {product} {version}", *(f"  {f.name}: {f.verdict}" for f in verdict.files)]
+    if verdict.executor is not None:
+        lines.append(f"built in {verdict.executor}; not varied: {'; '.join(verdict.not_varied)}")
     if verdict.explanation:
         lines.append(verdict.explanation)
     document = {"schema": "glasshouse.rebuild/v1", "rebuild": encode(verdict)}

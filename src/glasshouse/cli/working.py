@@ -10,6 +10,7 @@ from typing import TypeAlias
 from glasshouse_verify.statement import Use, make_statement
 
 from glasshouse.cli.wiring import Session
+from glasshouse.conveyor.deposit import Deposit
 from glasshouse.conveyor.engine import ExecutorName, executor_of
 from glasshouse.conveyor.errors import Unavailable
 from glasshouse.conveyor.origin import default_origins
@@ -89,7 +90,7 @@ def open_workshop(node: Node, agent: Callable[[str], AgentSigner] | None = None)
     agent = agent or (lambda purpose: node.agent(node.newest_key_name(purpose)))
     settings = node.settings.rebuilder or RebuilderSettings()
     with http_client() as client, agent(REBUILD_KEY) as signer:
-        origins = default_origins(client, node.settings.mirrors.debian)
+        origins = default_origins(client, node.settings.mirrors.debian, Deposit(node.archive))
         yield Workshop(
             party=node.settings.party,
             executor=executor_of(ExecutorName(settings.executor)),

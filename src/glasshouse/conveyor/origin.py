@@ -28,6 +28,7 @@ from glasshouse.conveyor.debian import (
     resolve_names,
 )
 from glasshouse.conveyor.debian_version import version_key
+from glasshouse.conveyor.deposit import Deposit
 from glasshouse.conveyor.errors import InvalidLock, LockMismatch, OriginUnavailable
 from glasshouse.conveyor.lock import DebRow, IndexRow, Lock, WheelRow, make_lock, requested_packages
 from glasshouse.conveyor.package_index import IndexedFile, list_files
@@ -40,22 +41,23 @@ class Origins:
     """Where public things are fetched from. Mirrors and index are transport; `keyring` is what Debian is judged by.
 
     `mirrors` maps "debian" and "debian-security" to base URLs; `index_url` is a PEP 503 base, None for this machine's
-    setting.
+    setting. `deposit` is asked before any of them, and is given what they have.
     """
 
     client: httpx.Client
     mirrors: Mapping[str, str]
     keyring: Path
     index_url: str | None = None
+    deposit: Deposit | None = None
 
 
-def default_origins(client: httpx.Client, debian: str | None = None) -> Origins:
+def default_origins(client: httpx.Client, debian: str | None = None, deposit: Deposit | None = None) -> Origins:
     """The mirrors, index and Debian keyring of this machine; `debian` is another mirror of the archive to use.
 
     Raises `ToolUnavailable` when the machine has no keyring.
     """
     mirrors = host_mirrors() | ({} if debian is None else {"debian": debian})
-    return Origins(client=client, mirrors=mirrors, keyring=find_keyring())
+    return Origins(client=client, mirrors=mirrors, keyring=find_keyring(), deposit=deposit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,8 +198,19 @@ def check(lock: Lock, store: Store, origins: Origins) -> LockReport:
         releases[suite.release] = (release.date, release.fingerprints)
     _check_debs(lock, store)
     for wheel in lock.wheels:
-        _indexed(wheel.name, wheel.filename, wheel.sha256, origins)
+        _check_wheel(wheel, origins)
     return LockReport(releases=releases, packages=len(lock.debs), wheels=len(lock.wheels))
+
+
+def _check_wheel(wheel: WheelRow, origins: Origins) -> None:
+    try:
+        _indexed(wheel.name, wheel.filename, wheel.sha256, origins)
+    except OriginUnavailable:
+        if origins.deposit is None or not origins.deposit.was_listed(wheel):
+            raise
+    else:
+        if origins.deposit is not None:
+            origins.deposit.note_listed(wheel)
 
 
 def _check_release(row: IndexRow, suite: Archive, store: Store, keyring: Path) -> SignedRelease:
@@ -234,6 +247,10 @@ def _check_debs(lock: Lock, store: Store) -> None:
 
 def fetch(lock: Lock, store: Store, origins: Origins, progress: Progress | None = None) -> None:
     """Have every package and wheel of the lock in the store. Raises `OriginUnavailable` naming what cannot be had."""
+    files = [row.sha256 for row in lock.debs] + [row.sha256 for row in lock.wheels]
+    if origins.deposit is not None:
+        for sha256 in files:
+            origins.deposit.supply(sha256, store)
     wanted = []
     for deb in lock.debs:
         base = origins.mirrors.get(deb.origin.partition("/")[0])
@@ -245,3 +262,7 @@ def fetch(lock: Lock, store: Store, origins: Origins, progress: Progress | None 
             file = _indexed(wheel.name, wheel.filename, wheel.sha256, origins)
             wanted.append(Wanted(url=file.url, sha256=wheel.sha256, size=wheel.size))
     store.fetch(wanted, origins.client, progress)
+    if origins.deposit is not None:
+        indexes = [row.sha256 for row in lock.indexes if store.has(row.sha256)]
+        for sha256 in (*files, *indexes):
+            origins.deposit.keep(sha256, store.path(sha256))

@@ -216,7 +216,7 @@ class ReleaseRun:
         source: Source = parse_statement(envelope.payload).predicate
         blobs: dict[str, Path | bytes] = {row.sha256: self.press.store.path(row.sha256) for row in self.lock.indexes}
         blobs |= {source.pack.sha256: self.directory / "pack.age", source.lock_file: self.lock.data}
-        return Publication(envelope=envelope, blobs=blobs)
+        return self._deposited(Publication(envelope=envelope, blobs=blobs))
 
     def sign_release(self, now: int) -> Publication:
         """Sign provenance and release; the blobs are both documents' and the shipped files themselves."""
@@ -244,7 +244,15 @@ class ReleaseRun:
         released: Release = parse_statement(envelope.payload).predicate
         blobs: dict[str, Path | bytes] = {file.sha256: self._place(file.name) for file in released.files}
         blobs |= {_sha256(format_envelope(attested)): format_envelope(attested), _sha256(sbom): sbom}
-        return Publication(envelope=envelope, blobs=blobs)
+        return self._deposited(Publication(envelope=envelope, blobs=blobs))
+
+    def _deposited(self, publication: Publication) -> Publication:
+        """Kept by the vendor too, whatever becomes of the ledger's blobs."""
+        deposit = self.press.origins.deposit
+        if deposit is not None:
+            for digest, content in publication.blobs.items():
+                deposit.keep(digest, content)
+        return publication
 
     @property
     def outputs(self) -> list[Path]:

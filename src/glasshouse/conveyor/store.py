@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -86,6 +87,13 @@ class Store:
         part.write_bytes(data)
         part.replace(self.path(sha256))
         return sha256
+
+    def take(self, sha256: str, origin: Path) -> bool:
+        """Copy a file into the cache; whether it has this digest."""
+        part = self.directory / f".{sha256}.{os.getpid()}"
+        shutil.copyfile(origin, part)
+        part.replace(self.path(sha256))
+        return self.has(sha256)
 
     def fetch(self, wanted: Sequence[Wanted], client: httpx.Client, progress: Progress | None = None) -> None:
         """Have all these files in the cache. Raises `OriginUnavailable` naming one that cannot be had as named."""

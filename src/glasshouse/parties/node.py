@@ -207,6 +207,11 @@ class Node:
             return Path(self.settings.cache).expanduser()
         return self.directory / "cache"
 
+    @property
+    def archive(self) -> Path:
+        """What old releases need in order to be rebuilt when nobody else has it any more."""
+        return self.data / "archive"
+
     def key_path(self, name: str) -> Path:
         """The file of the key called `name`."""
         return self.directory / "keys" / f"{name}{KEY_SUFFIX}"

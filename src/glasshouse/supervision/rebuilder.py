@@ -40,6 +40,7 @@ from glasshouse.supervision.workshop import (
     Workshop,
     build_source,
     fetch_blob,
+    remembering,
     scratch,
 )
 
@@ -80,7 +81,7 @@ def _asks(history: History, record: Record, party: str) -> bool:
 def commit_to(record: Record, workshop: Workshop, get_blob: GetBlob, now: int) -> Commit:
     """Build a source before its release and commit to the outputs. Raises Unbuilt, ConveyorError."""
     source: Source = record.predicate
-    built = build_source(record.id, source, workshop, get_blob)
+    built = build_source(record.id, source, workshop, remembering(get_blob, workshop))
     return Commit(
         party=Identifier(workshop.party),
         product=source.product,
@@ -97,7 +98,7 @@ def rebuild_release(history: History, record: Record, workshop: Workshop, get_bl
     `get_blob` fetches what statements name; its answers are hashed again here. Raises ConveyorError where this machine
     cannot rebuild at all; then there is no verdict.
     """
-    judge = _Judge(history, record, workshop, get_blob, now)
+    judge = _Judge(history, record, workshop, remembering(get_blob, workshop), now)
     try:
         return judge.judge()
     except Unbuilt as fault:
@@ -176,6 +177,8 @@ class _Judge:
         if rebuilt is None:
             return Verdict.DIFFERS, "the build left no file of this name"
         if rebuilt.sha256 == file.sha256:
+            if self.workshop.origins.deposit is not None:
+                self.workshop.origins.deposit.keep(file.sha256, rebuilt.path)
             return Verdict.IDENTICAL, ""
         if rebuilt.sha256 == file.unsigned:
             return self._verdict_on_signed(file, rebuilt.path)

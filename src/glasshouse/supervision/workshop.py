@@ -124,6 +124,22 @@ def fetch_blob(get_blob: GetBlob, digest: str) -> bytes:
     return data
 
 
+def remembering(get_blob: GetBlob, workshop: Workshop) -> GetBlob:
+    """The same blobs: from the deposit where it has them, and kept there where it does not."""
+    deposit = workshop.origins.deposit
+    if deposit is None:
+        return get_blob
+
+    def get(digest: str) -> bytes:
+        kept = deposit.read(digest)
+        if kept is None:
+            kept = fetch_blob(get_blob, digest)
+            deposit.keep(digest, kept)
+        return kept
+
+    return get
+
+
 def _build(place: Path, source: Source, workshop: Workshop, get_blob: GetBlob) -> None:
     tree = _open_pack(place, source, workshop, get_blob)
     recipe, lock = _environment(source, tree, workshop, get_blob)
@@ -177,6 +193,8 @@ def _environment(source: Source, tree: SourceTree, workshop: Workshop, get_blob:
             if not workshop.store.has(row.sha256):
                 workshop.store.add(fetch_blob(get_blob, row.sha256))
         check(lock, workshop.store, workshop.origins)
+        if workshop.origins.deposit is not None:
+            workshop.origins.deposit.keep(sha256(lock.data).hexdigest(), lock.data)
     except (InvalidInput, LockMismatch) as error:
         text = f"the environment is not what its public origins hold: {error}"
         raise Unbuilt(Verdict.BUILD_FAILED, text) from error
@@ -225,4 +243,15 @@ def tree_of(root: ManifestRoot) -> Tree:
     return Tree(root=Digest(root.root.hex()), size=root.size)
 
 
-__all__ = ["NOT_VARIED", "Built", "GetBlob", "Unbuilt", "Workshop", "build_source", "fetch_blob", "forget", "scratch"]
+__all__ = [
+    "NOT_VARIED",
+    "Built",
+    "GetBlob",
+    "Unbuilt",
+    "Workshop",
+    "build_source",
+    "fetch_blob",
+    "forget",
+    "remembering",
+    "scratch",
+]
