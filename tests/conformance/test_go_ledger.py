@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from glasshouse_verify.checkpoint import parse_checkpoint
 from glasshouse_verify.note import ED25519, format_note, format_vkey, parse_note, parse_vkey, verify_note
 from glasshouse_verify.policy import check_checkpoint, witness_policy
-from glasshouse_verify.tlog import leaf_hash, verify_inclusion
-from glasshouse_verify.tree import HashReader, consistency_proof, verify_consistency
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import HashReader, consistency_proof, verify_consistency, verify_inclusion
 from gotools import Go, free_port, running
 from ledgers import LedgerNode, ledger_node, no_quorum, until, witness_node
 from notary import Notary

@@ -14,7 +14,7 @@ from glasshouse_verify.errors import FormatError, ProofError, VerifyError
 from glasshouse_verify.note import format_note, format_vkey, parse_note, parse_vkey, verify_note
 from glasshouse_verify.policy import Policy, check_checkpoint
 from glasshouse_verify.tile import entries_path, format_bundle, parse_bundle, parse_tile_path, tile_path, tile_reader
-from glasshouse_verify.tlog import leaf_hash, verify_inclusion, verify_multiproof
+from glasshouse_verify.tlog import leaf_hash, verify_multiproof
 from glasshouse_verify.tree import (
     Frontier,
     consistency_proof,
@@ -22,6 +22,7 @@ from glasshouse_verify.tree import (
     multiproof,
     tree_root,
     verify_consistency,
+    verify_inclusion,
 )
 
 VECTORS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "vectors"

@@ -11,7 +11,7 @@ from glasshouse_verify.policy import Group, Policy, witness_policy
 from glasshouse_verify.policy_file import format_policy, parse_policy
 from glasshouse_verify.row import ManifestRoot, RowProof, verify_row
 from glasshouse_verify.tile import TILE_WIDTH, new_tiles, tile_reader, tile_width
-from glasshouse_verify.tlog import leaf_hash, verify_inclusion, verify_multiproof
+from glasshouse_verify.tlog import leaf_hash, verify_multiproof
 from glasshouse_verify.tree import (
     Frontier,
     consistency_proof,
@@ -19,6 +19,7 @@ from glasshouse_verify.tree import (
     multiproof,
     tree_root,
     verify_consistency,
+    verify_inclusion,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -17,8 +17,8 @@ from glasshouse_verify.charter import Chain
 from glasshouse_verify.checkpoint import Checkpoint
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.note import parse_vkey
-from glasshouse_verify.tlog import leaf_hash, verify_inclusion
-from glasshouse_verify.tree import inclusion_proof
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import inclusion_proof, verify_inclusion
 
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.errors import LedgerError

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import check_checkpoint
-from glasshouse_verify.tlog import leaf_hash, verify_inclusion
+from glasshouse_verify.tlog import leaf_hash
 from glasshouse_verify.tlogproof import parse_tlog_proof, verify_tlog_proof
-from glasshouse_verify.tree import inclusion_proof
+from glasshouse_verify.tree import inclusion_proof, verify_inclusion
 from ledgers import ledger_node, policy_of, witness_node, witnessing_of
 from notary import Notary
 

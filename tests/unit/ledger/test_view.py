@@ -8,8 +8,8 @@ import pytest
 from glasshouse_verify.errors import FormatError, ProofError, QuorumError, SignatureError
 from glasshouse_verify.note import Note, format_note, parse_note
 from glasshouse_verify.policy import witness_policy
-from glasshouse_verify.tlog import leaf_hash, verify_inclusion
-from glasshouse_verify.tree import HashReader, consistency_proof, inclusion_proof
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import HashReader, consistency_proof, inclusion_proof, verify_inclusion
 from ledgers import MemoryTree, no_quorum
 from notary import Notary
 from notary import witness as witness_notary

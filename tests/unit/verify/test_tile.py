@@ -16,8 +16,8 @@ from glasshouse_verify.tile import (
     tile_reader,
     tile_width,
 )
-from glasshouse_verify.tlog import leaf_hash, verify_inclusion
-from glasshouse_verify.tree import Frontier, inclusion_proof, tree_root
+from glasshouse_verify.tlog import leaf_hash
+from glasshouse_verify.tree import Frontier, inclusion_proof, tree_root, verify_inclusion
 from notary import Tree
 
 PATHS = [

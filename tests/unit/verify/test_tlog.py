@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from glasshouse_verify.errors import ProofError
-from glasshouse_verify.tlog import leaf_hash, node_hash, verify_inclusion
+from glasshouse_verify.tlog import leaf_hash, node_hash
 from glasshouse_verify.tree import (
     EMPTY_ROOT,
     Frontier,
@@ -12,6 +12,7 @@ from glasshouse_verify.tree import (
     inclusion_proof,
     tree_root,
     verify_consistency,
+    verify_inclusion,
 )
 from notary import Tree, corrupted, uniform_reader
 

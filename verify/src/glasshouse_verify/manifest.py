@@ -24,7 +24,7 @@ from glasshouse_verify.encoding import parse_json
 from glasshouse_verify.errors import FormatError, ProofError
 from glasshouse_verify.row import MAX_ROW, ManifestRoot, Row, RowProof, format_row, row_key, verify_row
 from glasshouse_verify.tlog import leaf_hash
-from glasshouse_verify.tree import EMPTY_ROOT, Frontier, inclusion_proof
+from glasshouse_verify.tree import EMPTY_ROOT, Frontier, multiproof
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class ManifestTree:
         return AbsenceProof(key=key, left=left, right=right)
 
     def _prove_row(self, index: int) -> RowProof:
-        proof = inclusion_proof(index, self.size, lambda level, place: self._levels[level][place])
+        proof = multiproof([index], (), self.size, lambda level, place: self._levels[level][place])
         return RowProof(row=self._rows[index], index=index, proof=tuple(map(Hash, proof)))
 
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from glasshouse_verify.codec import Hash, Json, expect
 from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import FormatError
-from glasshouse_verify.tlog import leaf_hash, verify_inclusion
+from glasshouse_verify.tlog import leaf_hash, verify_multiproof
 
 Row: TypeAlias = Mapping[str, Json]
 
@@ -30,7 +30,7 @@ class ManifestRoot:
 
 @dataclass(frozen=True, kw_only=True)
 class RowProof:
-    """A row and its inclusion proof; nothing is shown until `verify_row`. `FormatError` for what cannot be a row."""
+    """A row and the multiproof of its leaf; nothing is shown until `verify_row`. `FormatError` if it is no row."""
 
     row: Row
     index: int
@@ -56,5 +56,5 @@ def format_row(row: Row) -> bytes:
 
 def verify_row(root: ManifestRoot, proof: RowProof) -> Row:
     """Return the row that `proof` shows to be in the manifest; `ProofError` if it does not."""
-    verify_inclusion(leaf_hash(format_row(proof.row)), proof.index, root.size, proof.proof, root.root)
+    verify_multiproof({proof.index: leaf_hash(format_row(proof.row))}, (), root.size, root.root, proof.proof)
     return proof.row

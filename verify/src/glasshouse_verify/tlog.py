@@ -4,16 +4,17 @@
     leaf                SHA-256(0x00 ‖ entry)
     node                SHA-256(0x01 ‖ left ‖ right)     left covers the largest power of two below the leaves' number
 
-    verify_inclusion(leaf_hash(entry), 5, 7, [leaf 4, root of leaves 0…3, leaf 6], root)
-
-Inclusion proofs are those of RFC 6962 section 2.1.1. A multiproof shows many leaves and many earlier tree sizes
-("cuts") by one list of hashes, none of which can be derived from the others:
+A multiproof shows leaves, and the roots of earlier tree sizes ("cuts"), by one list of hashes, none of which can be
+derived from the others. For one leaf they are the hashes of its inclusion proof, left to right.
 
     prove(lo, hi)  =  nothing                              one leaf, wanted
                       the root of leaves lo … hi-1         no wanted leaf in it, and no cut with lo < cut < hi
                       prove(lo, mid) ‖ prove(mid, hi)      otherwise; mid = lo + largest power of two below hi - lo
 
-Hashes are 32 bytes. `ProofError` is raised for indexes and sizes outside the tree too. Proofs are made in `tree`.
+    verify_multiproof({5: leaf_hash(entry)}, (), 7, root, [root of leaves 0…3, leaf 4, leaf 6])
+
+Hashes are 32 bytes. `ProofError` is raised for indexes and sizes outside the tree too. Proofs are made in `tree`, where
+the inclusion and consistency proofs of RFC 6962 are checked too.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,24 +31,6 @@ def leaf_hash(data: bytes) -> bytes:
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Return the hash of the node above two hashes."""
     return sha256(b"\x01" + left + right).digest()
-
-
-def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
-    """Check that `leaf` (a leaf hash) is at `index` of the tree with `size` leaves and `root`; `ProofError` if not."""
-    check_index(index, size)
-    # Up to where the paths of this leaf and of the last leaf meet, the index says on which side the sibling is. Above,
-    # the path is the tree's right edge: every sibling is on the left, and levels without one are skipped.
-    inner = (index ^ (size - 1)).bit_length()
-    if len(proof) != inner + (index >> inner).bit_count():
-        raise ProofError(f"inclusion proof of leaf {index} in a tree of {size} has {len(proof)} hashes")
-    sha, node, bits = sha256, leaf, index
-    for sibling in proof[:inner]:
-        node = sha(b"\x01" + sibling + node if bits & 1 else b"\x01" + node + sibling).digest()
-        bits >>= 1
-    for sibling in proof[inner:]:
-        node = sha(b"\x01" + sibling + node).digest()
-    if node != root or len(leaf) != 32:
-        raise ProofError(f"inclusion proof of leaf {index} does not lead to the root of the tree of {size}")
 
 
 def verify_multiproof(

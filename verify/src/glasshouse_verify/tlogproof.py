@@ -22,7 +22,7 @@ from glasshouse_verify.encoding import decode_base64, encode_base64, parse_decim
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.note import MAX_NOTE, Note, format_note, parse_note
 from glasshouse_verify.policy import Cosigned, Policy, check_checkpoint
-from glasshouse_verify.tlog import verify_inclusion
+from glasshouse_verify.tree import verify_inclusion
 
 VERSION = "c2sp.org/tlog-proof@v1"
 MAX_EXTRA = 65_535

@@ -7,9 +7,9 @@ starts at leaf index << level. A complete subtree never changes, so it can come 
     proof = inclusion_proof(5, 7, read)                      # [hash of leaf 4, root of leaves 0…3, leaf 6]
     verify_inclusion(leaf_hash(entry), 5, 7, proof, tree_root(7, read))
 
-Consistency proofs are those of RFC 6962 section 2.1.2; they are checked here, by witnesses and monitors, since the
-release gate learns the roots of earlier sizes from a multiproof. Hashes are 32 bytes; indexes and sizes outside the
-tree raise `ProofError`.
+Inclusion and consistency proofs are those of RFC 6962 sections 2.1.1 and 2.1.2. They are checked here, for other logs,
+witnesses and monitors: the release gate knows multiproofs only. Hashes are 32 bytes; indexes and sizes outside the tree
+raise `ProofError`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -69,6 +69,24 @@ def inclusion_proof(index: int, size: int, read: HashReader) -> list[bytes]:
     check_index(index, size)
     siblings, _ = _descend(index, size, index)
     return [_range_root(low, high, read) for low, high in siblings]
+
+
+def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
+    """Check that `leaf` (a leaf hash) is at `index` of the tree with `size` leaves and `root`; `ProofError` if not."""
+    check_index(index, size)
+    # Up to where the paths of this leaf and of the last leaf meet, the index says on which side the sibling is. Above,
+    # the path is the tree's right edge: every sibling is on the left, and levels without one are skipped.
+    inner = (index ^ (size - 1)).bit_length()
+    if len(proof) != inner + (index >> inner).bit_count():
+        raise ProofError(f"inclusion proof of leaf {index} in a tree of {size} has {len(proof)} hashes")
+    sha, node, bits = sha256, leaf, index
+    for sibling in proof[:inner]:
+        node = sha(b"\x01" + sibling + node if bits & 1 else b"\x01" + node + sibling).digest()
+        bits >>= 1
+    for sibling in proof[inner:]:
+        node = sha(b"\x01" + sibling + node).digest()
+    if node != root or len(leaf) != 32:
+        raise ProofError(f"inclusion proof of leaf {index} does not lead to the root of the tree of {size}")
 
 
 def consistency_proof(old: int, new: int, read: HashReader) -> list[bytes]:

@@ -1,4 +1,4 @@
-// The Merkle tree of a log (RFC 6962), inclusion proofs, multiproofs, and rows of a manifest.
+// The Merkle tree of a log (RFC 6962), multiproofs, and rows of a manifest.
 // Specified in docs/spec/multiproof.md and manifest.md; the references are glasshouse_verify/tlog.py and row.py.
 // Indexes and sizes are BigInts: a tree may have more leaves than a double can count.
 
@@ -11,32 +11,12 @@ export const leafHash = (data) => sha256(concat(Uint8Array.of(0), data));
 const nodeHash = (left, right) => sha256(concat(Uint8Array.of(1), left, right));
 
 const bitLength = (number) => (number === 0n ? 0 : number.toString(2).length);
-const bitCount = (number) => number.toString(2).replaceAll("0", "").length;
 
 /** The largest power of two below `width`, which is 2 or more. */
 const split = (width) => 1n << BigInt(bitLength(width - 1n) - 1);
 
 function checkIndex(index, size) {
   if (index < 0n || index >= size) throw new VerifyError(`leaf ${index} is not in a tree of ${size}`);
-}
-
-/** Refuse unless `leaf` (a leaf hash) is at `index` of the tree with `size` leaves and `root`. */
-export async function verifyInclusion(leaf, index, size, proof, root) {
-  checkIndex(index, size);
-  // Up to where the paths of this leaf and of the last leaf meet, the index says on which side the sibling is.
-  // Above, the path is the tree's right edge: every sibling is on the left, and levels without one are skipped.
-  const inner = bitLength(index ^ (size - 1n));
-  if (proof.length !== inner + bitCount(index >> BigInt(inner))) {
-    throw new VerifyError(`inclusion proof of leaf ${index} in a tree of ${size} has ${proof.length} hashes`);
-  }
-  let node = leaf;
-  for (const [level, sibling] of proof.entries()) {
-    const right = level >= inner || (index >> BigInt(level)) & 1n;
-    node = await (right ? nodeHash(sibling, node) : nodeHash(node, sibling));
-  }
-  if (!sameBytes(node, root)) {
-    throw new VerifyError(`inclusion proof of leaf ${index} does not lead to the root of the tree of ${size}`);
-  }
 }
 
 /**
@@ -74,7 +54,7 @@ export async function verifyMultiproof(leaves, cuts, size, root, hashes) {
   return roots;
 }
 
-/** A row of a manifest with its inclusion proof. */
+/** A row of a manifest with the multiproof of its leaf. */
 export const rowProof = record(
   { row: mapping(string, json), index: integer, proof: list(bytes(32)) },
   ({ row }) => formatRow(row),
@@ -89,6 +69,7 @@ function formatRow(row) {
 
 /** The row as JSON, if the proof shows it to be in the manifest of `size` rows under `root`. */
 export async function verifyRow(root, size, { row, index, proof }) {
-  await verifyInclusion(await leafHash(formatRow(row)), BigInt(index), BigInt(size), proof, root);
+  const leaves = new Map([[BigInt(index), await leafHash(formatRow(row))]]);
+  await verifyMultiproof(leaves, [], BigInt(size), root, proof);
   return Object.fromEntries(row);
 }
