@@ -105,8 +105,10 @@ def test_the_shipped_file_is_fetched_after_the_build_only(rebuilder: Rebuilder) 
         finished[sha] = (rebuilder.workshop.kept / source / RECORD).exists()
 
     rebuilder.watched = watched
-    outcome = rebuilder.judge(release).rebuild
-    assert outcome.verdict == Verdict.DIFFERS
+    judged = rebuilder.judge(release)
+    assert judged.rebuild.verdict == Verdict.DIFFERS
+    assert judged.rebuild.report is not None
+    assert judged.blobs[judged.rebuild.report].startswith(b"<!doctype html>")
     assert finished.pop(digest(shipped))
     assert rebuilder.asked[-1] == digest(shipped)
     assert finished

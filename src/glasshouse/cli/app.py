@@ -28,6 +28,7 @@ COMMANDS = {
     "work": "node",
     "release": "releasing",
     "rebuild": "rebuild",
+    "explain": "explain",
     "demo": "demo.command",
 }
 GROUPS = {

@@ -101,16 +101,22 @@ def describe(comparison: Comparison) -> str:
     """The explanation of a comparison, as `explain` returns it."""
     if comparison.identical:
         return "The two files are identical."
-    lines = [f"First difference: {_told(comparison.differences[0])}", "What usually causes this:"]
+    lines = [f"First difference: {told(comparison.differences[0])}", "What usually causes this:"]
     for finding in find_causes(comparison):
         places = len(finding.differences)
         count = f"{places} place{'s' * (places != 1)}{'' if comparison.complete else ' or more'}"
-        name, _, words = _WORDS[finding.cause].partition(":")
-        lines.append(f"- {name} ({count}):{words}. {_places(finding.differences)}")
+        name, words = words_of(finding.cause)
+        lines.append(f"- {name} ({count}): {words}. {_places(finding.differences)}")
     if not comparison.complete:
         lines.append(f"Only the first {len(comparison.differences)} differences were looked at.")
     text = "\n".join(lines)
     return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + "…"
+
+
+def words_of(cause: Cause) -> tuple[str, str]:
+    """The name of a cause, and what it means, for people."""
+    name, _, words = _WORDS[cause].partition(": ")
+    return name, words
 
 
 class _Scene:
@@ -229,9 +235,9 @@ def _only_bytes_are_unexplained(difference: Difference) -> bool:
     return difference.beyond_strings and all(traces_of(*pair)[1] for pair in difference.changed)
 
 
-def _told(difference: Difference) -> str:
-    """One difference as a sentence."""
-    place = _place(difference.where)
+def told(difference: Difference) -> str:
+    """One difference as a sentence, safe to print."""
+    place = place_of(difference.where)
     shipped, rebuilt = _shown(difference.shipped), _shown(difference.rebuilt)
     match difference.aspect:
         case Aspect.FIELD:
@@ -267,22 +273,22 @@ def _told_content(difference: Difference, place: str, shipped: str, rebuilt: str
 
 
 def _places(differences: Sequence[Difference]) -> str:
-    names = list(dict.fromkeys(_place(difference.where) for difference in differences))
+    names = list(dict.fromkeys(place_of(difference.where) for difference in differences))
     more = f" and {len(names) - _SHOWN_PLACES} more" if len(names) > _SHOWN_PLACES else ""
     return f"In {'; '.join(names[:_SHOWN_PLACES])}{more}."
 
 
-def _place(where: Sequence[Step]) -> str:
-    named = [f"section {_plain(step.name)}" if step.kind == "section" else _plain(step.name) for step in where]
+def place_of(where: Sequence[Step]) -> str:
+    """Where in a file a step by step way leads, safe to print."""
+    named = [f"section {plain(step.name)}" if step.kind == "section" else plain(step.name) for step in where]
     return ", ".join(name for name in named if name) or "the file"
 
 
 def _shown(text: str) -> str:
-    plain = _plain(text)
-    return f'"{plain}"' if text else "nothing"
+    return f'"{plain(text)}"' if text else "nothing"
 
 
-def _plain(text: str) -> str:
-    """Text out of a hostile file made safe to print: controls and what a terminal could act on are escaped."""
-    shown = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+def plain(text: str, characters: int = _SHOWN_CHARACTERS) -> str:
+    """Text out of a hostile file made safe to print: cut, controls and what a terminal could act on are escaped."""
+    shown = text if len(text) <= characters else text[: characters - 1] + "…"
     return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in shown)

@@ -29,9 +29,11 @@ from glasshouse.conveyor.build import Output
 from glasshouse.ledger.errors import NotThere
 from glasshouse.ledger.history import History, Record
 from glasshouse.supervision.authenticode import check_modulo_signature
+from glasshouse.supervision.compare import compare
+from glasshouse.supervision.difference_page import Sides, difference_page
 from glasshouse.supervision.diffoscope import make_report
 from glasshouse.supervision.errors import SignatureRefused
-from glasshouse.supervision.explain import explain
+from glasshouse.supervision.explain import describe
 from glasshouse.supervision.workshop import (
     NOT_VARIED,
     Built,
@@ -209,12 +211,11 @@ class _Judge:
             shipped.write_bytes(fetch_blob(self.get_blob, file.sha256))
         except NotThere:
             return "other bytes; the shipped file itself cannot be had to compare"
-        words = explain(shipped, rebuilt)
-        report = make_report(shipped, rebuilt)
-        if report.data is None:
-            return f"{words}\nNo diffoscope report: {report.reason}"
-        self.report = self.report or self._keep(report.data)
-        return words
+        comparison, report = compare(shipped, rebuilt), make_report(shipped, rebuilt)
+        page = difference_page(Sides(shipped=shipped, rebuilt=rebuilt), comparison, report)
+        self.report = self.report or self._keep(page)
+        words = describe(comparison)
+        return words if report.data is not None else f"{words}\nNo diffoscope report: {report.reason}"
 
     def _outcome(
         self,

@@ -22,9 +22,9 @@ from world import DAY, FILE, NOW, SHIPPED, World, digest
 
 from glasshouse.cli.app import build
 from glasshouse.cli.page import writing
-from glasshouse.cli.page.markup import Markup, join, tag
 from glasshouse.cli.page.sections import TITLES
 from glasshouse.cli.page.writing import Page, write_page
+from glasshouse.supervision.markup import Markup, join, tag
 
 MAX_BYTES = 150_000
 

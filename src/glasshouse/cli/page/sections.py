@@ -14,7 +14,7 @@ from glasshouse_verify.report import Claim, Outcome, Report, utc
 from glasshouse_verify.statement import Rebuild, Release, Source, Status, Use, parse_statement
 from glasshouse_verify.status import StandingVerdict, StatusRow
 
-from glasshouse.cli.page.markup import Markup, join, lines, tag
+from glasshouse.supervision.markup import Markup, join, lines, tag
 
 TITLES = {
     "charter": "The charter",

@@ -24,7 +24,7 @@ from glasshouse_verify.gate import check_file
 from glasshouse_verify.report import Outcome, Report, utc
 
 from glasshouse.cli.page import sections
-from glasshouse.cli.page.markup import join
+from glasshouse.supervision.markup import join
 
 _PARTS = files("glasshouse.cli.page")
 _FIRST_MODULE = "screen"

@@ -1,4 +1,4 @@
-"""HTML built from text: whatever is not markup already is escaped, so that nothing in evidence can become markup."""
+"""HTML built from text: whatever is not markup already is escaped, so that nothing in a file can become markup."""
 
 from html import escape
 
