@@ -12,15 +12,17 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from glasshouse.cli.wiring import JsonOption, emit
 from glasshouse.conveyor.build import build as run_build
+from glasshouse.conveyor.build import job_of, send_tree
 from glasshouse.conveyor.deposit import Deposit
-from glasshouse.conveyor.lock import parse_lock
+from glasshouse.conveyor.engine import ExecutorName, executor_of, write_layer
+from glasshouse.conveyor.kubernetes import job_manifest
+from glasshouse.conveyor.lock import Lock, parse_lock
 from glasshouse.conveyor.origin import default_origins, fetch, resolve
-from glasshouse.conveyor.recipe import read_recipe
+from glasshouse.conveyor.recipe import Recipe, read_recipe
 from glasshouse.conveyor.release import Press
-from glasshouse.conveyor.rootfs import make_root
-from glasshouse.conveyor.sandbox import probe
+from glasshouse.conveyor.rootfs import RootFs, make_root
 from glasshouse.conveyor.signing import CodeSigner
-from glasshouse.conveyor.source import fetch_source
+from glasshouse.conveyor.source import FetchedSource, fetch_source
 from glasshouse.conveyor.store import Store, http_client
 from glasshouse.parties.certificates import CERTIFICATE_SUFFIX, Purpose
 from glasshouse.parties.node import Node, open_node
@@ -33,6 +35,7 @@ LockOption = Annotated[Path, typer.Option("--lock", help="the environment lock",
 CacheOption = Annotated[Path, typer.Option("--cache", help="where downloads and unpacked roots are kept")]
 DEFAULT_CACHE = Path("~/.cache/glasshouse")
 LOCK_FILE = Path("lock.jsonl")
+DEFAULT_EXECUTOR = ExecutorName.BUBBLEWRAP
 
 
 @app.command()
@@ -70,10 +73,52 @@ def build(
     out: Annotated[Path, typer.Option("--out", help="a new directory for the output files")],
     locked: LockOption = LOCK_FILE,
     cache: CacheOption = DEFAULT_CACHE,
+    executor: Annotated[ExecutorName, typer.Option("--executor", help="what isolates the build")] = DEFAULT_EXECUTOR,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a recipe in the sandbox, for oneself: nothing is signed and nothing is logged."""
-    probe()
+    """Build a recipe in isolation, for oneself: nothing is signed and nothing is logged."""
+    chosen = executor_of(executor)
+    chosen.probe()
+    with _prepared(recipe, locked, cache) as (parsed, _, source, root):
+        result = run_build(source.tree, parsed, root, source.epoch, out, executor=chosen)
+    outputs = [{"name": o.name, "sha256": o.sha256, "size": o.size} for o in result.outputs]
+    document = {
+        "schema": "glasshouse.build/v1",
+        "outputs": outputs,
+        "executor": result.executor,
+        "seconds": result.finished - result.started,
+    }
+    emit(document, "\n".join(f"{o.sha256}  {out / o.name}" for o in result.outputs), as_json=as_json)
+
+
+@app.command()
+def job(
+    recipe: RecipeArgument,
+    image: Annotated[str, typer.Option("--image", help="the root as an image, by digest: registry/root@sha256:…")],
+    locked: LockOption = LOCK_FILE,
+    cache: CacheOption = DEFAULT_CACHE,
+    parts: Annotated[
+        Path | None, typer.Option("--parts", help="also write root.tar (the image) and tree.tar (the input) there")
+    ] = None,
+) -> None:
+    """Print a Kubernetes Job that builds a recipe on the same root file system, as JSON, which is YAML.
+
+    The Job waits for its input: kubectl attach -i job/NAME < tree.tar > output.tar
+    """
+    with _prepared(recipe, locked, cache) as (parsed, parsed_lock, source, root):
+        manifest = job_manifest(job_of(parsed, root, source.epoch), parsed, parsed_lock, image)
+        if parts is not None:
+            files.make_directory(parts)
+            with (parts / "root.tar").open("wb") as out:
+                write_layer(root.directory, out)
+            with (parts / "tree.tar").open("wb") as out:
+                send_tree(source.tree, source.epoch, out)
+    typer.echo(manifest.decode(), nl=False)
+
+
+@contextlib.contextmanager
+def _prepared(recipe: Path, locked: Path, cache: Path) -> Iterator[tuple[Recipe, Lock, FetchedSource, RootFs]]:
+    """What a build needs: the recipe, its lock, its source and the unpacked root."""
     parsed, parsed_lock = read_recipe(recipe), parse_lock(locked.read_bytes())
     store = Store(cache.expanduser() / "downloads")
     with tempfile.TemporaryDirectory() as scratch, http_client() as client:
@@ -82,10 +127,7 @@ def build(
         with progress() as report:
             fetch(parsed_lock, store, origins, report)
             root = make_root(parsed_lock, store, cache.expanduser() / "roots", report)
-        result = run_build(source.tree, parsed, root, source.epoch, out)
-    outputs = [{"name": o.name, "sha256": o.sha256, "size": o.size} for o in result.outputs]
-    document = {"schema": "glasshouse.build/v1", "outputs": outputs, "seconds": result.finished - result.started}
-    emit(document, "\n".join(f"{o.sha256}  {out / o.name}" for o in result.outputs), as_json=as_json)
+        yield parsed, parsed_lock, source, root
 
 
 @contextlib.contextmanager

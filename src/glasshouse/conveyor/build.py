@@ -79,25 +79,13 @@ def build(
     destination.mkdir(parents=True)
     log = destination / LOG_NAME
     outputs: list[Output] = []
-    job = Job(
-        root=root,
-        command=step.command,
-        epoch=epoch,
-        environment=step.env,
-        bounds=Bounds(
-            timeout_seconds=step.timeout_seconds,
-            memory_mib=step.memory_mib,
-            work_mib=step.work_mib,
-            processes=step.processes,
-        ),
-        cpus=frozenset(cpus) if cpus is not None and executor.pins_cpus else None,
-    )
+    job = job_of(recipe, root, epoch, cpus if executor.pins_cpus else None)
     limits = Limits(members=MAX_OUTPUT_FILES, total_bytes=(step.output_mib << 20) + (MAX_OUTPUT_FILES << 11))
     started = int(time.time())
     run(
         job,
         executor,
-        lambda pipe: _send(tree, epoch, pipe),
+        lambda pipe: send_tree(tree, epoch, pipe),
         lambda pipe: _receive(pipe, destination, limits, outputs),
         log,
     )
@@ -112,6 +100,24 @@ def build(
         executor=executor.describe(),
         variations=_variations(job.cpus, executor, started),
         not_varied=not_varied(job.cpus),
+    )
+
+
+def job_of(recipe: Recipe, root: RootFs, epoch: int, cpus: Sequence[int] | None = None) -> Job:
+    """What a recipe asks to be run on a root."""
+    step = recipe.build
+    return Job(
+        root=root,
+        command=step.command,
+        epoch=epoch,
+        environment=step.env,
+        bounds=Bounds(
+            timeout_seconds=step.timeout_seconds,
+            memory_mib=step.memory_mib,
+            work_mib=step.work_mib,
+            processes=step.processes,
+        ),
+        cpus=None if cpus is None else frozenset(cpus),
     )
 
 
@@ -132,7 +138,8 @@ def _variations(cpus: Collection[int] | None, executor: Executor, started: int) 
     }
 
 
-def _send(tree: SourceTree, epoch: int, pipe: IO[bytes]) -> None:
+def send_tree(tree: SourceTree, epoch: int, pipe: IO[bytes]) -> None:
+    """Write a tree as the tar stream that a run takes as its input."""
     writer = TarWriter(pipe, epoch)
     write_tree(tree, writer, "source/")
     # Adding a file changes the time of its directory: the top one is set last.
