@@ -169,18 +169,29 @@ def test_witnesses_refuse_the_log_key_that_was_replaced(live: Initiative) -> Non
     """Whoever stole the old key signs a checkpoint with it that would extend the tree: nobody cosigns."""
     live.rotate("acme", "log")
     until(lambda: signed_by(live.note(), parse_vkey(live.charter.ledger.key)))
+    # The auditors go on logging: an answer about a size that the witness has left behind says nothing.
+    answers = [(409, "")]
+    while any(status == 409 for status, _ in answers):
+        answers = submissions(live)
+    assert [status for status, _ in answers] == [403, 200] * len(live.charter.ledger.witnesses)
+    assert all("counts no more" in text for status, text in answers if status == 403)
+
+
+def submissions(live: Initiative) -> list[tuple[int, str]]:
+    """Each witness's answers to the newest checkpoint, signed with the replaced key and as it was published."""
     note = live.note()
     size = int(note.text.split("\n")[1])
     signer = live.keys["acme/log"]
     old = VerifierKey(name=ORIGIN, algorithm=ED25519, public=signer.public)
     stolen = NoteSignature(name=ORIGIN, key_id=old.key_id, value=signer.sign(note.text.encode()))
     proof = consistency_proof(size, size, live.client.reader(size))
+    answers = []
     for witness in live.charter.ledger.witnesses.values():
-        for signature, status in ((stolen, 403), (note.signatures[0], 200)):
+        for signature in (stolen, note.signatures[0]):
             body = format_request(size, proof, replace(note, signatures=(signature,)))
             answer = httpx.post(f"{witness.url}/add-checkpoint", content=body)
-            assert answer.status_code == status, answer.text
-            assert status == 200 or "counts no more" in answer.text
+            answers.append((answer.status_code, answer.text))
+    return answers
 
 
 def test_a_witness_replaces_its_key(live: Initiative) -> None:
@@ -248,4 +259,5 @@ def test_a_vendor_goes_from_files_to_a_token(live: Initiative) -> None:
         keys = {key["name"]: key for key in live.run_apart("acme", "key", "list", "--standing")["keys"]}
         assert (keys[made["name"]]["never_extractable"], keys[made["name"]]["standing"]) == (True, "counts")
         hold = live.run_apart("acme", "hold", "withdraw", "acme/engine@8.0", "--reason", "signed by the token")
+        until(lambda: hold["id"] in live.sync().records)
         assert live.sync().records[hold["id"]].keyids == (made["keyid"],)

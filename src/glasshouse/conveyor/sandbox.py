@@ -98,7 +98,8 @@ class Bubblewrap:
 def probe() -> None:
     """Raise `SandboxUnavailable`, with the reason and the way round it, unless a sandbox can be had here."""
     with _filled(filter_program()) as seccomp:
-        command = [*_as_account(other_account()), found("bwrap"), *_isolation(seccomp.fileno())]
+        bubblewrap = found("bwrap")
+        command = [*_as_account(other_account()), bubblewrap, *_isolation(seccomp.fileno())]
         command += ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
         try:
             result = subprocess.run(
