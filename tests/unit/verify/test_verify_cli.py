@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -226,6 +227,17 @@ def test_every_day_of_eight_centuries() -> None:
 def test_the_time_overrides_the_clock(desk: Desk) -> None:
     assert desk.run("--at", str(NOW), now=NOW + 30 * DAY) == 0
     assert desk.run("--at", utc(NOW + 30 * DAY)) == 5
+
+
+def test_the_program_of_the_package_alone_has_no_clock(desk: Desk) -> None:
+    files = [str(desk.file), "--evidence", str(desk.evidence), "--charter", str(desk.pin)]
+    program = Path(sys.executable).with_name("glasshouse-verify")
+    run = subprocess.run([program, *files], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "--at" in run.stderr
+    run = subprocess.run([program, *files, "--at", str(NOW)], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("VERIFIED")
 
 
 # --- JSON ----------------------------------------------------------------------------------------------------------

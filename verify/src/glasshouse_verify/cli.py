@@ -1,5 +1,7 @@
 """`glasshouse verify FILE --evidence E --charter PIN [--at TIME] [--json]`: reads three files, prints the answer.
 
+`glasshouse-verify`, which the verifier's own package installs, is the same without a clock: it has to be given --at.
+
 Exit: 0 verified · 1 a file is unparseable or unreadable · 2 usage · 3 mismatch · 4 not authorised · 5 undecided.
 """
 
@@ -23,26 +25,25 @@ _MARKS = {State.VERIFIED: "✔", State.MISMATCH: "✘", State.UNDECIDED: "?"}
 _YEAR_10000 = 253_402_300_800
 
 
-def main(argv: list[str], now: int) -> int:
-    """Run the command at Unix time `now` (overridden by --at); returns the exit code."""
-    options = _parser().parse_args(argv)
-    at = now if options.at is None else options.at
+def main(argv: list[str] | None = None, now: int | None = None) -> int:
+    """Run the command (on sys.argv) at Unix time `now`, which --at overrides, or has to name; returns the exit code."""
+    options = _parser(now).parse_args(argv)
     try:
         with Path(options.file).open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
         evidence = parse_evidence(_read(Path(options.evidence)))
         pin = _read(Path(options.charter))
-        report = check_file(pin.rstrip(b"\n"), evidence, digest, at)
+        report = check_file(pin.rstrip(b"\n"), evidence, digest, options.at)
     except FormatError as error:
         return _fail(options.json, options.file, error.field, error.reason)
     except (VerifyError, OSError) as error:
         return _fail(options.json, options.file, None, str(error))
     answer = _as_json if options.json else _as_text
-    _say(answer(options.file, digest, at, report), sys.stdout)
+    _say(answer(options.file, digest, options.at, report), sys.stdout)
     return int(report.outcome)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(now: int | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="glasshouse verify",
         allow_abbrev=False,
@@ -52,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", metavar="FILE", help="the file in hand")
     parser.add_argument("--evidence", required=True, metavar="E", help="its evidence file")
     parser.add_argument("--charter", required=True, metavar="PIN", help="the first charter, which you pinned")
-    parser.add_argument("--at", type=_time, metavar="TIME", help="judge at this time (UTC, 2026-11-21T12:00:00Z)")
+    when = "judge at this time (UTC, 2026-11-21T12:00:00Z)"
+    parser.add_argument("--at", type=_time, metavar="TIME", default=now, required=now is None, help=when)
     parser.add_argument("--json", action="store_true", help=f"print {SCHEMA}")
     return parser
 
