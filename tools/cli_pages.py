@@ -70,7 +70,7 @@ def _walk(context: typer.Context) -> Iterator[DescribedCommand]:
 
 def described_verify() -> DescribedCommand:
     """The verifier's command, from its argparse parser."""
-    parser = verifier._parser()
+    parser = verifier._parser(0)
     actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
     pieces = [parser.prog]
     options = []
