@@ -48,7 +48,7 @@ bench: setup
 	@$(PYTHON) -m bench all $(ARGS)
 
 soak: setup
-	@GLASSHOUSE_SOAK=1 $(PYTHON) -m pytest tests/fault $(ARGS)
+	@GLASSHOUSE_SOAK=1 $(PYTHON) -m pytest tests/fault tests/property $(ARGS)
 	@tools/fuzz $(SOAK_SECONDS)
 
 docs: setup
