@@ -30,6 +30,7 @@ from glasshouse.parties.node import (
 
 _LOG = logging.getLogger("glasshouse")
 Worker: TypeAlias = Callable[[Session], Callable[[], bool]]
+MAX_PAUSE_SECONDS = 60.0
 ROLES = ("ledger", "witness", "conveyor", "rebuilder", "auditor", "member", "timestamp")
 
 
@@ -123,6 +124,7 @@ def serve(node: NodeOption = Path()) -> None:
 def work(
     node: NodeOption = Path(),
     once: Annotated[bool, typer.Option("--once", help="do what is there to do, then end")] = False,
+    only: Annotated[str | None, typer.Option("--only", help="run just this worker: rebuilder or auditor")] = None,
 ) -> None:
     """Run the node's workers: rebuild what is released, audit the ledger, sign the status."""
     from glasshouse.cli.working import auditing, rebuilding
@@ -134,8 +136,10 @@ def work(
         jobs.append(("rebuilder", settings.rebuilder.poll_seconds, rebuilding))
     if settings.auditor is not None:
         jobs.append(("auditor", settings.auditor.poll_seconds, auditing))
+    jobs = [job for job in jobs if only in (None, job[0])]
     if not jobs:
-        raise SettingsError("node.toml", "switches on no worker", "Add a table [rebuilder] or [auditor].")
+        which = "no worker" if only is None else f"no worker called {only}"
+        raise SettingsError("node.toml", f"switches on {which}", "Add a table [rebuilder] or [auditor].")
     stop, locked_out = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -177,7 +181,7 @@ def _loop(
                 return
             except EXPECTED as error:
                 _LOG.warning("%s: %s: %s", name, type(error).__name__, error)
-                busy, pause = False, min(pause * 2, 60.0)
+                busy, pause = False, min(pause * 2, max(seconds, MAX_PAUSE_SECONDS))
             if once and not busy:
                 return
             if not busy:

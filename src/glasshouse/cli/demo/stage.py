@@ -123,11 +123,11 @@ class Stage:
         command = [*glasshouse_command(), *map(str, arguments)]
         return subprocess.run(command, cwd=cwd or self.root, capture_output=True, text=True, check=False)
 
-    def start(self, party: str, verb: str) -> None:
+    def start(self, party: str, verb: str, *options: str) -> None:
         """Start `glasshouse serve` or `work` for a party, in its own directory, with its own log."""
         log = (self.root / "logs" / f"{party}-{verb}.log").open("ab")
         with log:
-            self.processes[f"{party}-{verb}"] = _spawn([*glasshouse_command(), verb], self.node(party), log)
+            self.processes[f"{party}-{verb}"] = _spawn([*glasshouse_command(), verb, *options], self.node(party), log)
 
     def stop(self, party: str, verb: str) -> None:
         """Stop a process of a party."""
