@@ -118,7 +118,9 @@ def render(commands: tuple[DescribedCommand, ...]) -> str:
             lines += ["", "| argument or option | meaning |", "|---|---|"]
             lines += [f"| `{_cell(option.form)}` | {_cell(option.meaning)} |" for option in command.options]
         if command.epilog:
-            lines += ["", command.epilog]
+            # Click's mark for text that is not to be wrapped.
+            kept = command.epilog.removeprefix("\b\n")
+            lines += ["", *(("```", kept, "```") if kept != command.epilog else (kept,))]
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@ Who catches one never asks the cheater; what they see is an exit code, a stateme
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,12 @@ from glasshouse_verify.report import utc
 from glasshouse_verify.tile import TILE_WIDTH, entries_path, tile_width
 
 from glasshouse.cli.demo.forger import Forger
+from glasshouse.cli.demo.record import Played, Seen
 from glasshouse.cli.demo.stage import COUNCIL, ORIGIN, REBUILDER, SUPERVISOR, VENDOR, WITNESSES
 from glasshouse.cli.demo.story import Story
 from glasshouse.cli.demo.wares import small_ware
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.parties.node import open_node
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """Who noticed, and what they saw; `caught` is what the check of it came to."""
-
-    caught: bool
-    by: str
-    seen: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +34,13 @@ class Cheat:
     play: Callable[[Story], Seen]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Played:
-    """A cheat as it went."""
-
-    name: str
-    row: str
-    title: str
-    caught: bool
-    by: str
-    seen: str
-
-
-def play(name: str, story: Story) -> Played:
-    """Play one cheat on the running stage."""
-    cheat = CHEATS[name]
-    story.say(f"cheat {name}: {cheat.title}")
-    seen = cheat.play(story)
-    return Played(name=name, row=cheat.row, title=cheat.title, caught=seen.caught, by=seen.by, seen=seen.seen)
+def play_cheats(story: Story) -> None:
+    """Play every cheat on the running stage, or the one that is wanted."""
+    for name in CHEATS if story.cheat is None else (story.cheat,):
+        cheat = CHEATS[name]
+        story.say(f"cheat {name}: {cheat.title}")
+        seen = cheat.play(story)
+        story.played.append(Played(name=name, row=cheat.row, title=cheat.title, **asdict(seen)))
 
 
 def _verdict(answer: dict[str, Any], *claims: str) -> str:

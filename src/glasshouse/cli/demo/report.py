@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from glasshouse.cli.demo.cheats import Played
-from glasshouse.cli.demo.story import Proof
+from glasshouse.cli.demo.record import Played, Proof
 from glasshouse.storage import files
 
 _STYLE = """
@@ -45,7 +44,7 @@ def write_report(directory: Path, proven: Sequence[Proof], played: Sequence[Play
     caught = sum(1 for cheat in played if cheat.caught)
     shipped: dict[str, list[Proof]] = {}
     for proof in proven:
-        shipped.setdefault(proof.file, []).append(proof)
+        shipped.setdefault(proof.about, []).append(proof)
     sums = ((len(shipped), "shipped files checked"), (len(proven), "claims proven"))
     tiles = "".join(f"<li><b>{count}</b>{what}" for count, what in sums if proven)
     proofs = "".join(_file_card(name, mine) for name, mine in shipped.items()) or "<p>Not part of this run.</p>"

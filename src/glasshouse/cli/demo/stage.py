@@ -17,6 +17,7 @@ from typing import IO, Any
 import httpx
 
 from glasshouse.cli.demo.errors import DemoFailed
+from glasshouse.cli.demo.record import FILE as RECORD
 from glasshouse.storage.postgres import remove_abandoned
 
 VENDOR, SUPERVISOR, REBUILDER = "acme", "lab", "second"
@@ -107,6 +108,8 @@ class Stage:
         for name in ("nodes", "downloads", "evidence", "logs", "scratch"):
             shutil.rmtree(self.root / name, ignore_errors=True)
         remove_abandoned(self.root / "nodes")
+        for name in (RECORD, "report.html"):
+            (self.root / name).unlink(missing_ok=True)
         for name in ("downloads", "evidence", "logs", "nodes", "scratch"):
             (self.root / name).mkdir(parents=True)
 

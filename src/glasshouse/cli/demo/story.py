@@ -11,6 +11,7 @@ from typing import Any
 
 from glasshouse_verify.statement import Use
 
+from glasshouse.cli.demo.record import Played, Proof
 from glasshouse.cli.demo.stage import (
     CAST,
     REBUILDER,
@@ -67,23 +68,16 @@ class Ware:
         return bool(self._document.get("sign", {}).get("authenticode"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Proof:
-    """One line of what was proven of a file: the claim, by whom, and the command that shows it again."""
-
-    file: str
-    claim: str
-    by: str
-    how: str
-
-
 class Story:
-    """The chapters, in order; each leaves the stage ready for the next."""
+    """What the chapters are made of: a stage, its wares, and what the chapter being told has to show so far."""
 
     def __init__(self, stage: Stage, wares: list[Ware], extras: list[Ware], say: Callable[[str], None]) -> None:
         """`wares` are released in the story; `extras` are products of the charter that the cheats are played on."""
         self.stage, self.wares, self.extras, self.say = stage, wares, extras, say
         self.proven: list[Proof] = []
+        self.played: list[Played] = []
+        # The one cheat that is wanted, instead of all.
+        self.cheat: str | None = None
 
     @cached_property
     def _history(self) -> History:
@@ -199,7 +193,7 @@ class Story:
                 for party, verdict in row["verdicts"].items():
                     self.proven.append(
                         Proof(
-                            file=row["key"].rsplit("/", 1)[1],
+                            about=row["key"].rsplit("/", 1)[1],
                             claim=f"rebuilt from source: {verdict['verdict']}",
                             by=party,
                             how=f"glasshouse rebuild {ware.product} {ware.version} --node .demo/nodes/{party}",
@@ -246,7 +240,7 @@ class Story:
                 raise AssertionError(f"the honest file does not verify: {answer}")
             for claim in answer["claims"]:
                 by = ", ".join(claim["by"])
-                self.proven.append(Proof(file=file.name, claim=claim["text"], by=by, how=claim["recheck"]))
+                self.proven.append(Proof(about=file.name, claim=claim["text"], by=by, how=claim["recheck"]))
             if file.with_name(file.name + SUFFIX).exists():
                 self.stage.run("signature", "check", file, "--charter", self.stage.pin)
 
