@@ -2,9 +2,9 @@
 
 Cheat: a file that the conveyor never built is released beside the provenance of another build, or beside one that was
     bent until it fits.
-Noticed by: the customer, offline.
+Noticed by: the customer, offline; any auditor, where no conveyor that the charter allows signed it.
 Seen: exit 3, the provenance is of other files, another source or not the one named; exit 4 where no conveyor key in an
-    allowed country signed it.
+    allowed country signed it, and the auditor's rule `provenance` raises an alarm.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from forgery import forge
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import ReleasedFile, Use, format_statement, make_statement, predicate_type
+from onlookers import alarms
 from world import FILE, PLATFORM, SHIPPED, World, digest, texts
 
 SMUGGLED = b"never built by the conveyor"
@@ -103,6 +104,7 @@ def test_attack_signed_by_another_conveyor(signer: str, place: str) -> None:
     report = world.verify()
     assert report.outcome == Outcome.NOT_AUTHORISED
     assert place in texts(report)["provenance"]
+    assert "the charter allows CH only" in alarms(world)["provenance"][0]
 
 
 def test_attack_provenance_without_parameters() -> None:

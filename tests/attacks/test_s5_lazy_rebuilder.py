@@ -22,7 +22,7 @@ def world() -> World:
 
 
 def alarms(world: World, now: int = NOW) -> list[str]:
-    scene = Scene(history=world.history, now=now, has_blob=lambda _: True)
+    scene = Scene(history=world.history, now=now, has_blob=lambda _: True, document=world.blobs.get)
     return [alarm.text for alarm in RULES["blindness"](scene)]
 
 

@@ -11,7 +11,7 @@ from glasshouse_verify.statement import Status, Use
 from glasshouse.cli.wiring import JsonOption, LedgerOption, PinOption, emit, follow_pin, read_pin
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.history import History
-from glasshouse.supervision.auditor import rows_of
+from glasshouse.supervision.auditor import documents, rows_of
 from glasshouse.supervision.errors import StatusDisputed
 from glasshouse.supervision.rules import RULES, Scene
 
@@ -63,7 +63,8 @@ def alarms(ledger: LedgerOption, pin: PinOption = Path("charter.json"), as_json:
     """Run the auditor's rules over a ledger oneself and print every alarm."""
     history = follow_pin(ledger, read_pin(pin))
     with LedgerClient(ledger) as client:
-        scene = Scene(history=history, now=int(time.time()), has_blob=client.has_blob)
+        read = documents(client.blob)
+        scene = Scene(history=history, now=int(time.time()), has_blob=client.has_blob, document=read)
         found = [
             {"rule": rule, "about": list(alarm.about), "text": alarm.text}
             for rule, rule_check in RULES.items()

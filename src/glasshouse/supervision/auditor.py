@@ -7,6 +7,7 @@ again with its signature added. The first entry that carries the charter's quoru
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 
@@ -17,12 +18,15 @@ from glasshouse_verify.manifest import ManifestTree, format_rows
 from glasshouse_verify.statement import Head, Status, Tree, Use, make_statement, parse_statement
 from glasshouse_verify.tree import HashReader, tree_root
 
+from glasshouse.ledger.errors import LedgerError, NotThere
 from glasshouse.ledger.history import History, Record
 from glasshouse.parties.signer import Signer, add_signature, sign_statement
 from glasshouse.supervision.rules import RULES, Scene
 
 MAX_CLOCK_SKEW_SECONDS = 300
 MAX_FINDING_TEXT = 2_000
+MAX_DOCUMENT_BYTES = 65_535
+KEPT_DOCUMENTS = 1_024
 # What a status speaks about: when one of these is logged, the next is due.
 _DUE_AFTER = (Use.CHARTER, Use.RELEASE, Use.REBUILD, Use.HOLD)
 
@@ -57,8 +61,10 @@ class Auditor:
         *,
         proposes: bool,
         has_blob: Callable[[str], bool],
+        document: Callable[[str], bytes | None],
     ) -> None:
-        self.party, self.signer, self.view, self.proposes, self.has_blob = party, signer, view, proposes, has_blob
+        self.party, self.signer, self.view, self.proposes = party, signer, view, proposes
+        self.has_blob, self.document = has_blob, document
         self.history = history
         self._recomputed = History(history.pin)
 
@@ -83,7 +89,7 @@ class Auditor:
             for r in self.history.standing(Use.FINDING)
             if r.predicate.party == self.party
         }
-        scene = Scene(history=self.history, now=now, has_blob=self.has_blob)
+        scene = Scene(history=self.history, now=now, has_blob=self.has_blob, document=self.document)
         for rule, check in RULES.items():
             for alarm in check(scene):
                 about = tuple(Digest(digest) for digest in alarm.about) or (Digest(self.history.pin_id),)
@@ -184,3 +190,25 @@ def rows_of(history: History) -> tuple[bytes, Tree]:
 def head_of(origin: str, size: int, read: HashReader) -> Head:
     """The head of the first `size` entries."""
     return Head(origin=origin, size=size, root=Digest(tree_root(size, read).hex()))
+
+
+def documents(get_blob: Callable[[str], bytes]) -> Callable[[str], bytes | None]:
+    """How rules read small blobs: what `get_blob` gives, checked; None where it has none, b"" for a blob too large.
+
+    Rules read the same ones at each step, so the last KEPT_DOCUMENTS are kept.
+    """
+
+    @lru_cache(maxsize=KEPT_DOCUMENTS)
+    def kept(digest: str) -> bytes:
+        data = get_blob(digest)
+        if sha256(data).hexdigest() != digest:
+            raise NotThere(f"the blob {digest[:16]}… has other content than its name says")
+        return data if len(data) <= MAX_DOCUMENT_BYTES else b""
+
+    def document(digest: str) -> bytes | None:
+        try:
+            return kept(digest)
+        except LedgerError:
+            return None
+
+    return document

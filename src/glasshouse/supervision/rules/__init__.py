@@ -10,6 +10,7 @@ from glasshouse.supervision.rules import (
     charter_chain,
     duties,
     entitlement,
+    provenance,
     releases,
     revocations,
     verdicts,
@@ -18,7 +19,17 @@ from glasshouse.supervision.rules.scene import Alarm, Check, Scene
 
 RULES: dict[str, Check] = {
     module.NAME: module.check
-    for module in (charter_chain, entitlement, releases, verdicts, blindness, revocations, duties, availability)
+    for module in (
+        charter_chain,
+        entitlement,
+        releases,
+        provenance,
+        verdicts,
+        blindness,
+        revocations,
+        duties,
+        availability,
+    )
 }
 
 __all__ = ["RULES", "Alarm", "Check", "Scene"]

@@ -9,11 +9,15 @@ from glasshouse.ledger.history import History
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """The judged ledger, the time (Unix seconds), and whether a blob named by digest can be had."""
+    """The judged ledger and the time (Unix seconds); of blobs by digest, whether one can be had, and what it holds.
+
+    `document` gives the content of a small blob, None where it cannot be had.
+    """
 
     history: History
     now: int
     has_blob: Callable[[str], bool]
+    document: Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True, kw_only=True)
