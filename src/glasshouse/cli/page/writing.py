@@ -6,13 +6,11 @@ its Content-Security-Policy lets exactly those two run and forbids every request
 """
 
 import re
-from base64 import b64encode
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from html import escape
 from importlib.metadata import version
-from importlib.resources import files
 from shlex import quote
 from string import Template
 
@@ -24,9 +22,9 @@ from glasshouse_verify.gate import check_file
 from glasshouse_verify.report import Outcome, Report, utc
 
 from glasshouse.cli.page import sections
+from glasshouse.cli.page.parts import read, source, styled
 from glasshouse.supervision.markup import join
 
-_PARTS = files("glasshouse.cli.page")
 _FIRST_MODULE = "screen"
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([a-z0-9]+)\.mjs";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:const|class|function|async function) (\w+))", re.MULTILINE)
@@ -57,6 +55,7 @@ def write_page(evidence: bytes, pin: bytes, at: int, name: str) -> Page:
     released = subject.file.name
     values = {
         "policy": policy,
+        "symbols": read("symbols.html"),
         "style": style,
         "script": code,
         "title": join(released),
@@ -84,14 +83,14 @@ def write_page(evidence: bytes, pin: bytes, at: int, name: str) -> Page:
         "script_size": f"{len(code.encode()):,}",
         "script_hash": sha256(code.encode()).hexdigest(),
     }
-    return Page(html=Template(_read("page.html")).substitute(values).encode(), report=report)
+    return Page(html=Template(read("page.html")).substitute(values).encode(), report=report)
 
 
 @cache
 def _inline() -> tuple[str, str, str]:
     """The policy, the style sheet and the script that it allows."""
-    style, code = _read("page.css"), script()
-    policy = f"default-src 'none'; script-src {_source(code)}; style-src {_source(style)}; base-uri 'none'; "
+    style, code = styled(read("page.css")), script()
+    policy = f"default-src 'none'; script-src {source(code)}; style-src {source(style)}; base-uri 'none'; "
     return policy + "form-action 'none'; require-trusted-types-for 'script'", style, code
 
 
@@ -100,7 +99,7 @@ def script() -> str:
     done: dict[str, str] = {}
 
     def add(module: str) -> None:
-        text = _read(f"js/{module}.mjs")
+        text = read(f"js/{module}.mjs")
         for _, needed in _IMPORT.findall(text):
             if needed not in done:
                 add(needed)
@@ -110,11 +109,3 @@ def script() -> str:
 
     add(_FIRST_MODULE)
     return "".join(done.values())
-
-
-def _source(text: str) -> str:
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
-
-
-def _read(name: str) -> str:
-    return (_PARTS / name).read_text(encoding="utf-8")
