@@ -95,7 +95,9 @@ class Session:
                 return signer
             if isinstance(signer, AgentSigner):
                 signer.close()
-        held = f"of its keys {', '.join(names)} none counts" if names else "it has no such key"
+        held = "it has no such key"
+        if names:
+            held = f"of its keys {', '.join(names)} none counts (bring its card in with: glasshouse charter join)"
         raise KeyUnavailable(f"{node.directory} cannot sign as {purpose} by charter {charter.version}: {held}")
 
     def post(self, envelope: Envelope, blobs: Mapping[str, Path | bytes] | None = None) -> int:

@@ -97,6 +97,7 @@ class ReleaseRun:
                 f"the charter has no {self.product} for {self.recipe.platform} on channel {order.channel}",
                 "Amend the charter or the recipe.",
             )
+        self._check_place(charter, rule)
         self._code_signer = self._find_code_signer(rule)
         self._check_indexes()
         files.make_directory(directory, mode=0o700)
@@ -131,6 +132,21 @@ class ReleaseRun:
             if not self.press.store.has(row.sha256):
                 raise InvalidInput(
                     "lock", f"was resolved from {row.path}, which is not in this node's cache", "Lock it on this node."
+                )
+
+    def _check_place(self, charter: Charter, rule: ProductRule) -> None:
+        """What is built or signed elsewhere is refused by every gate, and its version is spent."""
+        gate = rule.gate
+        for keyid, allowed, done in (
+            (self.press.conveyor.keyid, gate.build_in, "built"),
+            (self.press.releaser.keyid, gate.sign_in, "signed"),
+        ):
+            country = charter.jurisdiction(keyid)
+            if country not in allowed:
+                raise InvalidInput(
+                    "release",
+                    f"the charter lets {self.product} be {done} in {', '.join(sorted(allowed))} only, not in {country}",
+                    "Release it from a node there, or amend the charter.",
                 )
 
     def publish_source(self, now: int) -> Publication:

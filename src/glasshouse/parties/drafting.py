@@ -32,7 +32,7 @@ The terms are what no card can say (TOML):
 """
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from glasshouse_verify.charter import Charter, Link, apply_patch, check_successor
@@ -132,11 +132,12 @@ def party_of(card: Card) -> dict[str, Any]:
 def draft_join(cards: Iterable[Card], *, vouchers: bool = False) -> dict[str, Any]:
     """The merge patch that adds the parties of cards, or new keys of known ones.
 
+    A party that has several nodes is given with the cards of all of them: its roles are replaced by those of the cards.
     With `vouchers` also the log's key and the witnesses that the cards name: who vouches for the ledger changes.
     """
     cards = list(cards)
     patch: dict[str, Any] = {
-        "parties": {card.party: party_of(card) for card in cards},
+        "parties": _parties(cards),
         "sites": {card.site.id: {"name": card.site.name, "jurisdiction": card.site.jurisdiction} for card in cards},
     }
     if not vouchers:
@@ -163,6 +164,26 @@ def draft_stop(newest: Charter, kid: str, index: int) -> dict[str, Any]:
         reason = f"the charter has {len(found)} keys whose id begins with {kid!r}"
         raise SettingsError("keyid", reason, "See: glasshouse key list, glasshouse charter show.")
     return {"parties": {newest.owners[found[0]]: {"keys": {found[0]: {"stops": index}}}}}
+
+
+def draft_move(
+    newest: Charter, vendor: str, build_in: str, sign_in: str, signing: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The merge patch after which a vendor's products are built in one country only, and signed in one only.
+
+    `signing` are the fingerprints of the new site's code-signing certificate and of the chain above it: where a product
+    pins certificates, that one alone signs from then on. Empty where the charter says all of that already.
+    """
+    patch: dict[str, Any] = {}
+    for name, product in newest.products.items():
+        gate: dict[str, Any] = {"build_in": [build_in], "sign_in": [sign_in]}
+        if product.gate.authenticode is not None and signing:
+            chain = dict.fromkeys((*product.gate.authenticode.chain, *signing[1:]))
+            gate["authenticode"] = {"signers": [signing[0]], "chain": list(chain)}
+        before = encode(product.gate)
+        if name.split("/")[0] == vendor and apply_patch(before, gate) != before:
+            patch[name] = {"gate": gate}
+    return {"products": patch} if patch else {}
 
 
 def draft_amendment(newest: Link, patch: dict[str, Any], proposer: str, now: int) -> bytes:

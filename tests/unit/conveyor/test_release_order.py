@@ -1,5 +1,6 @@
 """What a release is begun with: checked before anything is written, and kept to when it is taken up again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ class Desk:
     """A vendor's place for releases of one recipe."""
 
     def __init__(self, place: Path) -> None:
-        self.place, world = place, World()
+        self.place, self.world = place, World()
+        world = self.world
         self.charter = world.history.chain.newest.charter
         self.press = Press(
             vendor="acme",
@@ -93,3 +95,12 @@ def test_another_lock_is_another_release(desk: Desk) -> None:
     environment = parse_recipe(RECIPE.replace('"gcc"', '"g++"').encode()).environment
     with pytest.raises(ConveyorError, match="was begun with another"):
         desk.begin(lock=make_lock(environment, [], [], []).data)
+
+
+@pytest.mark.parametrize(("key", "done"), [("conveyor", "built"), ("releaser", "signed")])
+def test_a_conveyor_where_the_charter_does_not_have_it_begins_nothing(desk: Desk, key: str, done: str) -> None:
+    """Every gate would refuse the release, and its version would be spent."""
+    desk.press = replace(desk.press, **{key: desk.world.keys["acme-old"]})
+    with pytest.raises(ConveyorError, match=f"lets acme/engine be {done} in CH only, not in RU"):
+        desk.begin()
+    assert not desk.directory.exists()

@@ -6,7 +6,7 @@ from glasshouse_verify.statement import Use
 from world import seeded
 
 from glasshouse.parties.card import SCHEMA, Card, CardKey, CardSite
-from glasshouse.parties.drafting import _parties
+from glasshouse.parties.drafting import _parties, draft_join
 from glasshouse.parties.errors import SettingsError
 
 
@@ -39,3 +39,12 @@ def test_two_cards_that_contradict_each_other_are_refused() -> None:
     packs = [card(site, site, Use.REBUILD, Role.REBUILDER, recipient=f"age1{site}") for site in ("bern", "oslo")]
     with pytest.raises(SettingsError, match="recipient"):
         _parties(packs)
+
+
+def test_a_node_joins_with_all_cards_of_its_party() -> None:
+    """Lists in a merge patch are replaced whole: with the new card alone, the party would lose its other roles."""
+    cards = [card("moscow", "old", Use.CHARTER, Role.MEMBER), card("zurich", "new", Use.RELEASE, Role.VENDOR)]
+    patch = draft_join(cards)
+    assert patch["parties"]["acme"]["roles"] == ["member", "vendor"]
+    assert len(patch["parties"]["acme"]["keys"]) == 2
+    assert set(patch["sites"]) == {"moscow", "zurich"}
