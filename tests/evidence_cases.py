@@ -109,7 +109,8 @@ def replete() -> World:
     for party in ("lab", "second"):
         first = world.rebuild(release, party, Verdict.BUILD_FAILED)
         world.rebuild(release, party, Verdict.IDENTICAL_MODULO_SIGNATURE, replaces=first, **extra)
-    world.amend({"parties": {"acme": {"keys": {world.keys["acme-old"].keyid: {"stops": len(world.entries)}}}}})
+    stops = {"keys": {world.keys["acme-old"].keyid: {"stops": len(world.entries)}}}
+    world.amend({"parties": {"acme": stops}, "regions": {"au": {"anything": [1]}}})
     world.status()
     return world
 

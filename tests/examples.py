@@ -33,6 +33,7 @@ from glasshouse_verify.statement import (
     make_statement,
     parse_statement,
 )
+from region_examples import records, statements
 from world import FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest
 
 from glasshouse.parties.card import SCHEMA as CARD_SCHEMA
@@ -53,7 +54,7 @@ def payloads() -> dict[Use, bytes]:
     release = world.release(source=source, unsigned=digest(b"before the signature was embedded"), committed=("lab",))
     provenance = parse_envelope(world.blobs[world.statement(release).provenance]).payload
     keys = {world.keys["acme-old"].keyid: {"stops": len(world.entries)}}
-    world.amend({"parties": {"acme": {"keys": keys}}})
+    world.amend({"parties": {"acme": {"keys": keys}}, "regions": records()["region"]})
     world.status()
     logged = {parse_statement(entry.payload).use: entry.payload for entry in map(parse_envelope, world.entries)}
     made: dict[Use, Predicate] = {
@@ -69,6 +70,7 @@ def payloads() -> dict[Use, bytes]:
         ),
         Use.FINDING: Finding(party="lab", rule="verdicts", about=(release,), text="lab: differs", time=NOW),
     }
+    made |= statements()
     return logged | {use: make_statement(use, says) for use, says in made.items()} | {Use.PROVENANCE: provenance}
 
 
@@ -111,6 +113,7 @@ def examples() -> dict[str, Any]:
     found["answer"] = json.loads(answer(["--json"]))
     found["card"] = encode(card())
     found["node"] = format_settings(node_settings())
+    found |= records()
     return found
 
 

@@ -24,8 +24,11 @@ from glasshouse_verify.encoding import format_json
 from glasshouse_verify.evidence import Evidence, parse_evidence
 from glasshouse_verify.gate import check_file
 from glasshouse_verify.manifest import ManifestTree
+from glasshouse_verify.receipt import Access, Counts, Inspection, Inventory, Receipt, Tombstone
+from glasshouse_verify.region import Category, Custody, Region, RegionSite
 from glasshouse_verify.report import Claim, Outcome
 from glasshouse_verify.row import ManifestRoot, RowProof, verify_row
+from glasshouse_verify.shards import Sharded, ShardProof
 from glasshouse_verify.statement import Status, Use, Verdict, parse_statement
 from glasshouse_verify.status import StatusRow
 from world import NOW, SHIPPED, World, digest
@@ -42,6 +45,10 @@ SHOWN = {
     "gate": {"answer"},
     "card": {"card"},
     "node": {"node"},
+    "region": {"region"},
+    "receipt": {"receipt"},
+    "inventory": {"inventory", "inspection", "inventory-row", "tombstone"},
+    "access": {"access"},
 }
 KINDS: dict[str, list[Any]] = {
     "statement": [
@@ -64,6 +71,10 @@ KINDS: dict[str, list[Any]] = {
     "evidence": [Evidence],
     "gate": [Claim],
     "card": [Card],
+    "region": [Region, RegionSite, Custody, Category],
+    "receipt": [Receipt],
+    "inventory": [Inventory, Inspection, Tombstone, Counts, Sharded, ShardProof],
+    "access": [Access],
 }
 
 

@@ -14,6 +14,7 @@ from glasshouse_verify.codec import _members, encode
 from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import FormatError
+from glasshouse_verify.receipt import Access, Inspection, Inventory, Receipt
 from glasshouse_verify.statement import (
     PROVENANCE_TYPE,
     STATEMENT_TYPE,
@@ -47,6 +48,10 @@ KINDS: dict[Use, type[Any]] = {
     Use.STATUS: Status,
     Use.HOLD: Hold,
     Use.FINDING: Finding,
+    Use.RECEIPT: Receipt,
+    Use.INVENTORY: Inventory,
+    Use.INSPECTION: Inspection,
+    Use.ACCESS: Access,
 }
 PAYLOADS = payloads()
 Place = tuple[str | int, ...]
@@ -133,7 +138,7 @@ def test_member_mistyped(use: Use, place: Place, hint: Any, required: bool) -> N
     for wrong in WRONG:
         if type(wrong) is type(honest) and not (type(wrong) in (int, str) and wrong in (-1, "\x00")):
             continue
-        if hint is str and isinstance(wrong, str):
+        if hint is Any or (hint is str and isinstance(wrong, str)):
             continue
         changed = document(use)
         at(changed["predicate"], place[:-1])[place[-1]] = wrong

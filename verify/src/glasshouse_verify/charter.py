@@ -15,7 +15,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from glasshouse_verify.codec import Country, Digest, Identifier, Product, PublicKey, Text, encode
+from glasshouse_verify.codec import Country, Digest, Identifier, Json, Product, PublicKey, Text, encode
 from glasshouse_verify.dsse import Envelope, statement_id, verify_envelope
 from glasshouse_verify.ed25519 import check_public, keyid
 from glasshouse_verify.encoding import format_json
@@ -27,16 +27,8 @@ from glasshouse_verify.statement import Statement, Use, Verdict, parse_statement
 NEGATIVE = frozenset({Verdict.DIFFERS, Verdict.BUILD_FAILED, Verdict.PACK_NOT_RECEIVED})
 
 
-class Role(StrEnum):
-    """What a party does in the initiative."""
-
-    VENDOR = "vendor"
-    SUPERVISOR = "supervisor"
-    REBUILDER = "rebuilder"
-    AUDITOR = "auditor"
-    WITNESS = "witness"
-    LEDGER = "ledger"
-    MEMBER = "member"
+# What a party does in the initiative.
+Role = StrEnum("Role", "VENDOR SUPERVISOR REBUILDER AUDITOR WITNESS LEDGER MEMBER")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,17 +128,18 @@ class GateRule:
 
 @dataclass(frozen=True, kw_only=True)
 class ProductRule:
-    """A product: where it runs, how it is offered, who reviews it, and its gate."""
+    """A product: where it runs, how it is offered, how many review it, its gate, and its developers' signing keys."""
 
     platforms: tuple[Identifier, ...]
     channels: tuple[Identifier, ...]
     reviewers: int
     gate: GateRule
+    developers: Mapping[Identifier, PublicKey] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Charter:
-    """The charter; see the module's rules."""
+    """The charter; see the module's rules. `regions` is read by `region`: it has no say in which amendment counts."""
 
     party: Identifier
     initiative: Text
@@ -158,6 +151,7 @@ class Charter:
     ledger: LedgerRule
     status: StatusRule
     products: Mapping[Product, ProductRule]
+    regions: Json | None = None
     previous: Digest | None = None
 
     def __post_init__(self) -> None:

@@ -53,27 +53,17 @@ class Amendment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """The parsed file. `status` and `row` are absent where the oversight parties have not spoken yet."""
+class Basis:
+    """What evidence of every kind has: from the pin to one checkpoint, and the multiproof of its statements."""
 
-    schema: str = SCHEMA
+    schema: str
     pin: Digest
-    platform: Identifier
-    name: FileName
     checkpoint: str
     amendments: tuple[Amendment, ...]
     handovers: tuple[str, ...]
-    source: Logged
-    release: Logged
-    provenance: Attested
-    rebuilds: tuple[Logged, ...]
     hashes: bytes
-    status: Logged | None = None
-    row: RowProof | None = None
 
     def __post_init__(self) -> None:
-        if (self.status is None) != (self.row is None):
-            raise FormatError("evidence.row", "stands with the status or not at all")
         if len(self.hashes) % 32:
             raise FormatError("evidence.hashes", "must be a whole number of 32-byte hashes")
 
@@ -81,6 +71,26 @@ class Evidence:
     def nodes(self) -> list[bytes]:
         """The hashes of the multiproof."""
         return [self.hashes[start : start + 32] for start in range(0, len(self.hashes), 32)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(Basis):
+    """The parsed file. `status` and `row` are absent where the oversight parties have not spoken yet."""
+
+    schema: str = SCHEMA
+    platform: Identifier
+    name: FileName
+    source: Logged
+    release: Logged
+    provenance: Attested
+    rebuilds: tuple[Logged, ...]
+    status: Logged | None = None
+    row: RowProof | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.status is None) != (self.row is None):
+            raise FormatError("evidence.row", "stands with the status or not at all")
 
 
 def parse_evidence(data: bytes) -> Evidence:

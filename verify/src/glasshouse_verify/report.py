@@ -20,12 +20,8 @@ class Outcome(IntEnum):
 PRECEDENCE = (Outcome.NOT_AUTHORISED, Outcome.MISMATCH, Outcome.UNDECIDED, Outcome.VERIFIED)
 
 
-class State(StrEnum):
-    """What is known of a claim."""
-
-    VERIFIED = "verified"
-    MISMATCH = "mismatch"
-    UNDECIDED = "undecided"
+# What is known of a claim.
+State = StrEnum("State", "VERIFIED MISMATCH UNDECIDED")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,18 +25,11 @@ URI_BASE = "https://glasshouse.example/"
 PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
 
 
-class Use(StrEnum):
-    """What a key may sign; one per predicate, so that a key entitled to one thing is entitled to nothing else."""
-
-    CHARTER = "charter"
-    SOURCE = "source"
-    PROVENANCE = "provenance"
-    RELEASE = "release"
-    COMMIT = "commit"
-    REBUILD = "rebuild"
-    STATUS = "status"
-    HOLD = "hold"
-    FINDING = "finding"
+# What a key may sign; one per predicate, so that a key entitled to one thing is entitled to nothing else.
+Use = StrEnum(
+    "Use",
+    "CHARTER SOURCE PROVENANCE RELEASE COMMIT REBUILD STATUS HOLD FINDING RECEIPT INVENTORY INSPECTION ACCESS",
+)
 
 
 class Verdict(StrEnum):
@@ -50,14 +43,8 @@ class Verdict(StrEnum):
     DIFFERS = "differs"
 
 
-class Action(StrEnum):
-    """What a hold statement does to a release."""
-
-    HOLD = "hold"
-    WITHDRAW = "withdraw"
-    SUPERSEDE = "supersede"
-    LIFT = "lift"
-
+# What a hold statement does to a release.
+Action = StrEnum("Action", "HOLD WITHDRAW SUPERSEDE LIFT")
 
 Subject = tuple[str, str]  # name, SHA-256
 
@@ -95,6 +82,7 @@ class Source:
     """The source of one product version. `epoch` is the commit time in Unix seconds, the only time a build may see.
 
     `lock_file` is the environment lock at rest, `indexes` the signed package indexes it was resolved from: both blobs.
+    `history` is read by `lineage`: it has no say in the gate.
     """
 
     party: Identifier
@@ -111,6 +99,7 @@ class Source:
     commit: Text | None = None
     authors: tuple[Text, ...] | None = None
     reviewers: tuple[Text, ...] | None = None
+    history: Json | None = None
 
     def subjects(self) -> list[Subject]:
         """The manifest's root, named product@version."""

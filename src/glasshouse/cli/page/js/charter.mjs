@@ -4,13 +4,17 @@
 import { FormatError, VerifyError, applyPatch, formatJson, sha256Hex, utf8 } from "./encoding.mjs";
 import { COSIGNATURE_V1, ED25519, parseVkey, witnessPolicy } from "./note.mjs";
 import {
-  boolean, bytes, choice, country, digest, identifier, integer, list, mapping, optional, product, record, string, text,
+  boolean, bytes, choice, country, digest, identifier, integer, json, list, mapping, optional, product, record, string,
+  text,
 } from "./records.mjs";
 import { checkPublic, keyid, statementId, verifyEnvelope } from "./signing.mjs";
 import { makeStatement, parseStatement, register, verdict } from "./statement.mjs";
 
 const NEGATIVE = ["differs", "build-failed", "pack-not-received"];
-const USES = ["charter", "source", "provenance", "release", "commit", "rebuild", "status", "hold", "finding"];
+const USES = [
+  ...["charter", "source", "provenance", "release", "commit", "rebuild", "status", "hold", "finding"],
+  ...["receipt", "inventory", "inspection", "access"],
+];
 const ROLES = ["vendor", "supervisor", "rebuilder", "auditor", "witness", "ledger", "member"];
 
 const key = record({ public: bytes(32), site: identifier, uses: list(choice(...USES)), stops: optional(integer) });
@@ -50,8 +54,15 @@ const shape = record({
   status: record({ parties: list(identifier), quorum: integer, maximum_age: integer }),
   products: mapping(
     product,
-    record({ platforms: list(identifier), channels: list(identifier), reviewers: integer, gate }),
+    record({
+      platforms: list(identifier),
+      channels: list(identifier),
+      reviewers: integer,
+      gate,
+      developers: optional(mapping(identifier, bytes(32))),
+    }),
   ),
+  regions: optional(json),
   previous: optional(digest),
 });
 
