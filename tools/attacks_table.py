@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "attacks.md"
 TESTS = ROOT / "tests" / "attacks"
 
-GROUPS = {"R": "Release", "L": "Ledger", "S": "Oversight"}
+GROUPS = {"R": "Release", "L": "Ledger", "D": "Data", "S": "Oversight"}
 ROWS = {
     "R1": "back-doored build on the conveyor",
     "R2": "reviewers shown other source than was built",
@@ -59,6 +59,22 @@ ROWS = {
     "L10": "disk full",
     "L11": "two disjoint witness quorums on two forks; one statement logged again under other envelope bytes",
     "L12": "an outsider fills the log",
+    "D1": "upload to a site outside the region",
+    "D2": "site configuration against the charter",
+    "D3": "object missing from the inventory",
+    "D4": "acknowledged but held at one site only",
+    "D5": "bytes rotten or altered at rest",
+    "D6": "kept past retention",
+    "D7": "staff access without the second approval",
+    "D8": "forbidden or unknown fields",
+    "D9": "hostile uploads: bombs, traversal names, empty, huge, wrong digest, truncated, slow, duplicate at once",
+    "D10": "verdict forged, or made with other rules",
+    "D11": "counts that do not reconcile",
+    "D12": "one customer asking for another's receipt",
+    "D13": "a lost object covered by an invented tombstone; an erased one restored or entered again",
+    "D14": "a receipt number skipped",
+    "D15": "nonce or key reuse over a resumed upload",
+    "D16": "plaintext or digest sent to a site outside the region",
     "S1": "supervisor silent past its duty",
     "S2": "forged or repeated vote",
     "S3": "charter amended without quorum",
@@ -67,7 +83,7 @@ ROWS = {
     "S6": "one member signs two successors of one charter",
 }
 _PARTS = ("Cheat", "Noticed by", "Seen")
-_HEADING = re.compile(r"((?:[RLS][0-9]+)(?:, [RLS][0-9]+)*) (\S.*?)\.?")
+_HEADING = re.compile(r"((?:[RLDS][0-9]+)(?:, [RLDS][0-9]+)*) (\S.*?)\.?")
 
 
 class ConventionError(Exception):
