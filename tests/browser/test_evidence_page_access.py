@@ -1,6 +1,5 @@
 """The evidence page for everybody: by keyboard, by screen reader, on a phone, in the dark, on paper."""
 
-import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -8,34 +7,9 @@ from typing import Any
 
 import pytest
 from evidence_cases import held, honest, long_lived
+from legibility import OVERFLOWING, TARGET_PIXELS, TEXTS, contrast, faint
 from visit import Visit, page_of
 from world import DAY, NOW, World
-
-NORMAL, LARGE = 4.5, 3.0
-TARGET_PIXELS = 44
-
-# Every text that can be seen, with its colour, the colour behind it, its size and its weight.
-TEXTS = """() => {
-    const seen = [];
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (walker.nextNode()) {
-        const element = walker.currentNode.parentElement;
-        if (!walker.currentNode.textContent.trim() || !element.checkVisibility() || element.closest(".skip")) continue;
-        let behind = element;
-        while (/, 0\\)$|transparent/.test(getComputedStyle(behind).backgroundColor)) behind = behind.parentElement;
-        const { color, fontSize, fontWeight } = getComputedStyle(element);
-        const ground = getComputedStyle(behind).backgroundColor;
-        const text = walker.currentNode.textContent.trim().slice(0, 40);
-        seen.push([text, color, ground, parseFloat(fontSize), +fontWeight]);
-    }
-    return seen;
-}"""
-
-# What lies beyond the right edge, although the page cannot be scrolled there.
-OVERFLOWING = """() => [...document.querySelectorAll("body *")]
-    .filter((element) => element.checkVisibility() && !element.closest(".skip, .symbols"))
-    .filter((element) => element.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
-    .map((element) => element.tagName + "." + element.className)"""
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -43,27 +17,6 @@ def visit(browser: Any, folder: Path, request: pytest.FixtureRequest) -> Iterato
     made = Visit(browser, folder, color_scheme=request.param)
     yield made
     made.context.close()
-
-
-def luminance(colour: str) -> float:
-    channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(colour: str, ground: str) -> float:
-    """WCAG 2.2, 1.4.3."""
-    lighter, darker = sorted((luminance(colour), luminance(ground)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def faint(visit: Visit) -> list[tuple[str, float]]:
-    found = []
-    for text, colour, ground, size, weight in visit.page.evaluate(TEXTS):
-        needed = LARGE if size >= 24 or (size >= 18.66 and weight >= 700) else NORMAL
-        if (ratio := contrast(colour, ground)) < needed:
-            found.append((text, round(ratio, 2)))
-    return found
 
 
 def test_contrast_is_computed_as_the_standard_says() -> None:
@@ -84,9 +37,9 @@ def on_hold() -> World:
 def test_every_text_stands_out(visit: Visit, make: Any, at: int, headline: str) -> None:
     visit.open(page_of(make), at)
     assert len(visit.page.evaluate(TEXTS)) > 100
-    assert faint(visit) == []
+    assert faint(visit.page) == []
     assert visit.give() == headline
-    assert faint(visit) == []
+    assert faint(visit.page) == []
 
 
 def test_states_are_told_by_word_and_by_sign(visit: Visit) -> None:
@@ -175,4 +128,4 @@ def test_paper(visit: Visit) -> None:
         assert not page.locator(selector).first.is_visible()
     for selector in ("h1", "#pin", "#answer", "[data-claim=charter]", "#who", "#limits", "#again"):
         assert page.locator(selector).is_visible()
-    assert faint(visit) == []
+    assert faint(visit.page) == []

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from glasshouse.cli.demo.chapters import CHAPTERS
+
 GLASSHOUSE = [sys.executable, "-m", "glasshouse"]
 CLAIMS = ["charter", "ledger", "source", "provenance", "release", "rebuild", "status", "file"]
 MAX_EVIDENCE_BYTES = 32 * 1024
+MAX_PAGE_BYTES = 150_000
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -64,6 +67,22 @@ def test_the_customer_has_pin_files_and_evidence(document: dict[str, Any], place
     assert "zlib1.dll" in names
     for name in names:
         assert (place / "evidence" / f"{name}.evidence").stat().st_size <= MAX_EVIDENCE_BYTES
+
+
+def test_each_evidence_has_its_page_and_the_run_its_report(document: dict[str, Any], place: Path) -> None:
+    report = (place / "report.html").read_text()
+    for file in downloads(place):
+        page = place / "evidence" / f"{file.name}.html"
+        assert page.stat().st_size <= MAX_PAGE_BYTES
+        assert f'href="evidence/{page.name}"' in report
+        assert f'href="downloads/{file.name}"' in report
+    count = len(document["cheats"])
+    assert f"{len(downloads(place))} files verified, {count} of {count} cheats caught" in report
+
+
+def test_the_chapters_are_told_in_order(document: dict[str, Any]) -> None:
+    assert [chapter["name"] for chapter in document["chapters"]] == list(CHAPTERS)
+    assert all(chapter["seconds"] >= 0 for chapter in document["chapters"])
 
 
 def test_each_file_verifies_offline_with_every_claim(document: dict[str, Any], place: Path) -> None:

@@ -46,7 +46,7 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
 
 
 def names(story: Story, chapter: str | None) -> list[str]:
-    return [one.name for one in tell(story, chapter)]
+    return [one.name for one in tell(story, chapter)[1]]
 
 
 def test_what_a_chapter_needs_stands_before_it() -> None:

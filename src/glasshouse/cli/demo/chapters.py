@@ -62,8 +62,8 @@ CHAPTERS: dict[str, Chapter] = {
 }
 
 
-def tell(story: Story, name: str | None) -> Iterator[Told]:
-    """Tell a chapter with what it needs, or the whole story; yields each chapter when it is told.
+def tell(story: Story, name: str | None) -> tuple[Record, list[Told]]:
+    """Tell a chapter with what it needs, or the whole story; returns the stage's record and what was told now.
 
     A stage that an earlier run left is gone on with where that is sound, see `reusable`.
     """
@@ -75,8 +75,7 @@ def tell(story: Story, name: str | None) -> Iterator[Told]:
         story.say(f"going on with the stage in {story.stage.root}")
         story.resume()
         needed = [one for one in needed if one == name or one not in record.told]
-    for one in needed:
-        yield _tell(story, record, one)
+    return record, [_tell(story, record, one) for one in needed]
 
 
 def reusable(record: Record | None, name: str) -> Record | None:

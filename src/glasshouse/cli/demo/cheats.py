@@ -43,12 +43,12 @@ def play_cheats(story: Story) -> None:
         story.played.append(Played(name=name, row=cheat.row, title=cheat.title, **asdict(seen)))
 
 
-def _verdict(answer: dict[str, Any], *claims: str) -> str:
-    """What the customer's command said, in its own words."""
+def _judged(answer: dict[str, Any], *exits: int, by: str, claims: tuple[str, ...] = ()) -> Seen:
+    """What the customer's command said, in its own words: of all claims that do not hold, or of some."""
     texts = [
         c["text"] for c in answer.get("claims", []) if c["state"] != "verified" and (not claims or c["claim"] in claims)
     ]
-    return f"exit {answer['exit']} {answer['outcome']}: " + "; ".join(texts)
+    return Seen(caught=answer["exit"] in exits, by=by, seen="; ".join(texts), exit=answer["exit"])
 
 
 @cache
@@ -68,14 +68,14 @@ def backdoor(story: Story) -> Seen:
     """The conveyor ships other bytes than the shown source builds to."""
     _, file = _backdoored(story)
     answer = story.verify(file, story.fetch_evidence(file))
-    return Seen(caught=answer["exit"] == 3, by=f"{SUPERVISOR}, {REBUILDER}, customer", seen=_verdict(answer, "rebuild"))
+    return _judged(answer, 3, by=f"{SUPERVISOR}, {REBUILDER}, customer", claims=("rebuild",))
 
 
 def hidden_verdict(story: Story) -> Seen:
     """Evidence for the back-doored file with the negative verdicts left out of it."""
     forger, file = _backdoored(story)
     answer = story.verify(file, forger.evidence_without_rebuilds(file))
-    return Seen(caught=answer["exit"] == 3, by="customer", seen=_verdict(answer, "status"))
+    return _judged(answer, 3, by="customer", claims=("status",))
 
 
 def unlogged(story: Story) -> Seen:
@@ -84,7 +84,7 @@ def unlogged(story: Story) -> Seen:
     altered = story.stage.root / "scratch" / honest.name
     altered.write_bytes(honest.read_bytes() + b"\x00")
     answer = story.verify(altered, story.stage.evidence / f"{honest.name}.evidence")
-    return Seen(caught=answer["exit"] == 3, by="customer", seen=_verdict(answer, "file"))
+    return _judged(answer, 3, by="customer", claims=("file",))
 
 
 def unrebuilt(story: Story) -> Seen:
@@ -96,7 +96,7 @@ def unrebuilt(story: Story) -> Seen:
     answer = story.verify(file, story.fetch_evidence(file))
     for party in (SUPERVISOR, REBUILDER):
         story.stage.start(party, "work")
-    return Seen(caught=answer["exit"] == 5, by="customer", seen=_verdict(answer, "rebuild", "status"))
+    return _judged(answer, 5, by="customer", claims=("rebuild", "status"))
 
 
 def stolen_key(story: Story) -> Seen:
@@ -105,7 +105,7 @@ def stolen_key(story: Story) -> Seen:
     file = forger.release_without_source(b"malware signed with the stolen key")
     story.await_status(forger.product, forger.version)
     answer = story.verify(file, story.fetch_evidence(file))
-    return Seen(caught=answer["exit"] in (4, 5), by=f"customer, {SUPERVISOR}, {REBUILDER}", seen=_verdict(answer))
+    return _judged(answer, 4, 5, by=f"customer, {SUPERVISOR}, {REBUILDER}")
 
 
 def second_artifact(story: Story) -> Seen:
@@ -115,7 +115,7 @@ def second_artifact(story: Story) -> Seen:
     targeted = forger.release_again(honest, b"for one customer only")
     story.await_status(forger.product, forger.version)
     answer = story.verify(targeted, story.fetch_evidence(targeted))
-    return Seen(caught=answer["exit"] in (3, 5), by=f"customer, {SUPERVISOR}", seen=_verdict(answer))
+    return _judged(answer, 3, 5, by=f"customer, {SUPERVISOR}")
 
 
 def stale(story: Story) -> Seen:
@@ -123,7 +123,7 @@ def stale(story: Story) -> Seen:
     honest = _some_download(story)
     when = json.loads(story.stage.pin.read_bytes())["predicate"]["time"] + 3 * 86_400
     answer = story.verify(honest, None, "--at", utc(when))
-    return Seen(caught=answer["exit"] == 5, by="customer", seen=_verdict(answer, "status"))
+    return _judged(answer, 5, by="customer", claims=("status",))
 
 
 def altered_entry(story: Story) -> Seen:
@@ -141,7 +141,8 @@ def altered_entry(story: Story) -> Seen:
     data[len(data) // 2] ^= 1
     bundle.write_bytes(data)
     done = stage.attempt("ledger", "fsck", copy, "--policy", stage.pin)
-    return Seen(caught=done.returncode == 1, by="anyone who runs fsck", seen=done.stdout.strip().splitlines()[-1])
+    seen = done.stdout.strip().splitlines()[-1]
+    return Seen(caught=done.returncode == 1, by="anyone who runs fsck", seen=seen, exit=done.returncode)
 
 
 def split_view(story: Story) -> Seen:

@@ -80,8 +80,9 @@ def demo(
     with Stage(root=directory.absolute(), say=say) as stage:
         story = Story(stage, wares(), [small_ware("1.0")], say)
         story.cheat = cheat
-        told = list(tell(story, chapter if cheat is None else ABOUT_CHEATS))
-        _conclude(stage, told, round(time.monotonic() - started), as_json=as_json)
+        record, told = tell(story, chapter if cheat is None else ABOUT_CHEATS)
+        page = write_report(stage.root, record, story.ground())
+        _conclude(page, told, round(time.monotonic() - started), as_json=as_json)
         if stay:
             _stay(stage)
     missed = [played.name for one in told for played in one.played if not played.caught]
@@ -89,9 +90,8 @@ def demo(
         raise DemoFailed(f"a cheat was not caught: {', '.join(missed)}")
 
 
-def _conclude(stage: Stage, told: Sequence[Told], seconds: int, *, as_json: bool) -> None:
+def _conclude(page: Path, told: Sequence[Told], seconds: int, *, as_json: bool) -> None:
     proven, played = [p for one in told for p in one.proven], [p for one in told for p in one.played]
-    page = write_report(stage.root, proven, played, seconds)
     document = {
         "schema": SCHEMA,
         "seconds": seconds,
@@ -115,7 +115,7 @@ def _conclude(stage: Stage, told: Sequence[Told], seconds: int, *, as_json: bool
     if as_json:
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        typer.echo(f"\nDone in {seconds} s. The pin, the files and their evidence are in {stage.root}; the report:")
+        typer.echo(f"\nDone in {seconds} s. The pin, the files and their evidence are in {page.parent}; the report:")
         typer.echo(f"  {page.as_uri()}")
 
 
@@ -143,4 +143,5 @@ def _print_tables(console: Console, proven: Sequence[Proof], played: Sequence[Pl
     for cheat in played:
         mark = "caught" if cheat.caught else "NOT CAUGHT"
         console.print(Padding(Text(f"{mark}  {cheat.row} {cheat.title}"), (0, 0, 0, 2)))
-        console.print(Padding(Text(f"by {cheat.by}: {cheat.seen.splitlines()[0]}", style="dim"), (0, 0, 0, 10)))
+        seen = cheat.seen if cheat.exit is None else f"exit {cheat.exit}: {cheat.seen}"
+        console.print(Padding(Text(f"by {cheat.by}: {seen.splitlines()[0]}", style="dim"), (0, 0, 0, 10)))

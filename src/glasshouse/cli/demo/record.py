@@ -20,12 +20,16 @@ FILE = "record.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """Something proven: about what (a shipped file's name, or words), by whom, and the command that shows it again."""
+    """Something proven: about what (a shipped file's name, or words), by whom, and the command that shows it again.
+
+    `topic` is one of the gate's claims, or a word or two that say what it is about.
+    """
 
     about: str
     claim: str
     by: str
     how: str
+    topic: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

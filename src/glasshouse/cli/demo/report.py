@@ -1,84 +1,376 @@
-"""The demo's report: one page that a person can open, without scripts or anything from elsewhere."""
+"""The demo's report: one page for the whole run that a person can open, without scripts or anything from elsewhere.
 
-from collections.abc import Sequence
-from html import escape
-from pathlib import Path
-
-from glasshouse.cli.demo.record import Played, Proof
-from glasshouse.storage import files
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #18202c; --soft: #526074; --line: #d5dce6; --ground: #f4f6f9; --card: #fff;
-  --good: #0b6b3a; --bad: #a4262c; --mark: #e3f3ea }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8ecf3; --soft: #a3b0c3; --line: #313b4a; --ground: #10141b; --card: #181e27;
-    --good: #6fd39b; --bad: #ff9a9a; --mark: #173326 }
-}
-* { box-sizing: border-box }
-body { font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0 auto;
-  padding: 1.5rem clamp(.75rem, 3vw, 2rem) 3rem; max-width: 80rem }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem } h2 { font-size: 1.15rem; margin: 0 0 .7rem }
-h3 { font-size: 1rem; margin: 0 0 .4rem; overflow-wrap: anywhere } .limits { margin-top: 1.5rem }
-p { margin: 0; max-width: 70ch } header p, dd, small { color: var(--soft) }
-.sums { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1.2rem 0 1.8rem; padding: 0; list-style: none }
-.sums li { flex: 1 1 10rem; padding: .7rem 1rem } .sums b { display: block; font-size: 1.6rem; line-height: 1.2 }
-.card, .sums li { background: var(--card); border: 1px solid var(--line); border-radius: .6rem }
-.card { padding: .9rem 1rem; margin: 0 0 .75rem }
-.halves { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)) }
-.halves > section { min-width: 0 }
-.proofs { margin: 0; padding: 0; list-style: none }
-.proofs li { border-top: 1px solid var(--line); padding: .45rem 0 .45rem 1.5rem; text-indent: -1.5rem }
-.proofs li > * { text-indent: 0 } .proofs small { display: block; font-size: .875rem }
-.tick { display: inline-block; width: 1.5rem; color: var(--good); font-weight: 700 }
-code { display: block; font: .78rem/1.5 ui-monospace, monospace; overflow-wrap: anywhere }
-dl { margin: 0; font-size: .9375rem } dt { font-weight: 600; font-size: .8125rem; margin-top: .4rem }
-dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line }
-.pill { float: right; margin-left: .5rem; border-radius: 1rem; padding: 0 .6rem; font-size: .875rem; font-weight: 600 }
-.good { color: var(--good); background: var(--mark) } .bad { color: var(--card); background: var(--bad) }
-@media print { body { background: none; padding: 0 } .card { break-inside: avoid } }
+It shows what the record of the stage holds, beside what the charter in force and the newest cosigned checkpoint say;
+each shipped file leads to its own evidence page, which checks the file in the browser.
 """
 
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import file_digest
+from importlib.metadata import version
+from importlib.resources import files as resources
+from pathlib import Path
+from string import Template
+from urllib.parse import quote
 
-def write_report(directory: Path, proven: Sequence[Proof], played: Sequence[Played], seconds: int) -> Path:
-    """Write report.html for a run and return its path."""
-    caught = sum(1 for cheat in played if cheat.caught)
-    shipped: dict[str, list[Proof]] = {}
-    for proof in proven:
-        shipped.setdefault(proof.about, []).append(proof)
-    sums = ((len(shipped), "shipped files checked"), (len(proven), "claims proven"))
-    tiles = "".join(f"<li><b>{count}</b>{what}" for count, what in sums if proven)
-    proofs = "".join(_file_card(name, mine) for name, mine in shipped.items()) or "<p>Not part of this run.</p>"
-    page = (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>Glasshouse demo: {caught} of {len(played)} cheats caught</title><style>{_STYLE}</style>"
-        "<header><h1>Glasshouse demo</h1><p>A vendor, a supervisor, a second rebuilder, a customer council and two"
-        f" witnesses, each a node of its own with its own keys, talking over HTTP. Played in {seconds} s. With each"
-        " claim stand the parties that made it and the command that checks it again while the ledger runs.</p></header>"
-        f"<main><ul class=sums>{tiles}<li><b>{caught} of {len(played)}</b>cheats caught</ul><div class=halves>"
-        f"<section><h2>Proven, and by whom</h2>{proofs}</section>"
-        f"<section><h2>Cheats played</h2>{''.join(map(_cheat_card, played))}</section></div>"
-        "<section class=limits><h2>What this does not show</h2><p>The ledger shows what was shipped and who approved"
-        " it, not that it is harmless, nor that anybody has read its source. Vendor, supervisor and witnesses who all"
-        " collude are exposed by outside witnesses only. In this demo all parties run on one machine.</p></section>"
-        "</main></html>"
+from glasshouse_verify.charter import Charter, Party, ProductRule
+from glasshouse_verify.codec import Identifier
+from glasshouse_verify.dsse import statement_id
+from glasshouse_verify.evidence import parse_evidence
+from glasshouse_verify.policy import Cosigned
+
+from glasshouse.cli.demo.record import Played, Proof, Record, Told
+from glasshouse.cli.page.parts import read, source, styled
+from glasshouse.cli.page.sections import TITLES, Subject, breakable, digest, icon, shown, time_of
+from glasshouse.conveyor.detached import SUFFIX
+from glasshouse.storage import files
+from glasshouse.supervision.markup import Markup, join, lines, tag
+
+_PARTS = resources("glasshouse.cli.demo")
+EXITS = {0: "verified", 1: "failed", 2: "usage", 3: "mismatch", 4: "not authorised", 5: "undecided"}
+_BAR = 1_000
+_KIB = 1_024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What the initiative stood on at the end: pin, charter in force, newest cosigned checkpoint and its note."""
+
+    pin: bytes
+    charter: Charter
+    cosigned: Cosigned
+    note: str
+
+
+class Report:
+    """The page of a stage: its directory, its record, and the ground it stands on."""
+
+    def __init__(self, root: Path, record: Record, ground: Ground) -> None:
+        self.root, self.record, self.ground = root, record, ground
+        self.told = sorted(record.told.values(), key=lambda told: told.began)
+        self.proven = [proof for told in self.told for proof in told.proven]
+        self.played = [played for told in self.told for played in told.played]
+
+    @cached_property
+    def shipped(self) -> list[Path]:
+        """The customer's downloads, in the order in which something was proven of them."""
+        named = list(dict.fromkeys(proof.about for proof in self.proven))
+        found = (place for place in (self.root / "downloads").iterdir() if place.suffix != SUFFIX)
+        return sorted(found, key=lambda place: (named.index(place.name) if place.name in named else len(named), place))
+
+    def write(self) -> Path:
+        """Write report.html and return its path."""
+        style = styled((_PARTS / "report.css").read_text(encoding="utf-8"))
+        sections = list(self._sections())
+        values = {
+            "policy": f"default-src 'none'; style-src {source(style)}; base-uri 'none'; form-action 'none'",
+            "style": style,
+            "symbols": read("symbols.html"),
+            "headline": join(self._headline()),
+            "cast": join(_enumerated([party.name for party in self.ground.charter.parties.values()])),
+            "sums": self._sums(),
+            "contents": lines(*(_anchor(name, title) for name, title, _ in [*sections, _LIMITS])),
+            "sections": lines(*(_section(name, title, *body) for name, title, body in sections)),
+            "release": join(version("glasshouse")),
+            "written": time_of(int(time.time())),
+        }
+        template = Template((_PARTS / "report.html").read_text(encoding="utf-8"))
+        place = self.root / "report.html"
+        files.write(place, template.substitute(values).encode())
+        return place
+
+    def _sections(self) -> Iterable[tuple[str, str, Sequence[Markup]]]:
+        names = {place.name for place in self.shipped}
+        if self.shipped:
+            cards = [self._file(place) for place in self.shipped]
+            yield "files", "What was proven of each file", (_cards(cards),)
+        for told in self.told:
+            others = [proof for proof in told.proven if proof.about not in names]
+            if others:
+                title = told.title[:1].upper() + told.title[1:]
+                yield told.name, title, (_cards([self._matter(about, mine) for about, mine in _grouped(others)]),)
+        if self.played:
+            text = (
+                "Each cheat is played with what the cheater really controls: its keys, its node, its files. Who"
+                " notices never asks the cheater."
+            )
+            yield "cheats", "The cheats that were played", (tag("p", text), _cards(map(self._cheat, self.played)))
+        yield "parties", "The parties, and where they are", tuple(self._parties())
+        yield "terms", "What the charter asks of a release", (self._terms(),)
+        yield "ledger", "The ledger", tuple(self._ledger())
+        yield "times", "How long it took", (self._times(),)
+
+    # --- the head ---------------------------------------------------------------------------------------------------
+
+    def _headline(self) -> str:
+        caught = sum(played.caught for played in self.played)
+        parts = [f"{_count(len(self._checked), 'file')} verified"] if self._checked else []
+        if self.played:
+            parts.append(f"{caught} of {_count(len(self.played), 'cheat')} caught")
+        return ", ".join(parts) or f"the charter of {self.ground.charter.initiative}"
+
+    @cached_property
+    def _checked(self) -> list[Path]:
+        """The files whose evidence lies there: a customer has checked them."""
+        return [place for place in self.shipped if self._evidence(place).exists()]
+
+    def _evidence(self, place: Path) -> Path:
+        return self.root / "evidence" / f"{place.name}.evidence"
+
+    def _sums(self) -> Markup:
+        caught, size = sum(played.caught for played in self.played), self.ground.cosigned.checkpoint.size
+        sums: list[tuple[str, str, str]] = []
+        if self._checked:
+            sums.append((str(len(self._checked)), "files verified by the customer, offline", "verified"))
+        if self.played:
+            state = "verified" if caught == len(self.played) else "mismatch"
+            sums.append((f"{caught} of {len(self.played)}", "cheats caught", state))
+        witnesses = len(self.ground.cosigned.witnesses)
+        sums.append((f"{size:,}", f"ledger entries, cosigned by {_count(witnesses, 'witness')}", ""))
+        sums.append((f"{round(sum(told.seconds for told in self.told))} s", f"from {shown(self.told[0].began)}", ""))
+        items = [
+            tag("li", tag("b", value), text, **({"data_state": state} if state else {})) for value, text, state in sums
+        ]
+        return tag("ul", lines(*items), class_="sums")
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def _file(self, place: Path) -> Markup:
+        with place.open("rb") as stream:
+            sha256 = file_digest(stream, "sha256").hexdigest()
+        proofs = [proof for proof in self.proven if proof.about == place.name]
+        checked = place in self._checked
+        below = [f"{_size(place.stat().st_size)}"]
+        if checked:
+            release = Subject(self.ground.pin, parse_evidence(self._evidence(place).read_bytes())).release
+            below = [f"{release.product} {release.version}", self._name(release.party), *below]
+        state, word = ("verified", "verified") if checked else ("open", "not checked yet")
+        title = tag(
+            "div",
+            icon(state),
+            tag("h3", breakable(place.name), " ", tag("span", word, class_="word")),
+            tag("p", " · ".join(below), class_="small"),
+            class_="title",
+            data_state=state,
+        )
+        sha = tag("p", "SHA-256 ", tag("code", digest(sha256)), class_="digest small")
+        return tag("li", title, sha, self._ways(place), self._claims(proofs), _again(proofs), class_="card file")
+
+    def _ways(self, place: Path) -> Markup:
+        evidence, page = self._evidence(place), self.root / "evidence" / f"{place.name}.html"
+        signature = place.with_name(place.name + SUFFIX)
+        ways = [(page, "Open its evidence page", "first"), (place, "Download", ""), (evidence, "Evidence file", "")]
+        ways.append((signature, "Signature", ""))
+        links = [
+            tag("a", text, href=quote(str(to.relative_to(self.root))), class_=name, title=to.name)
+            for to, text, name in ways
+            if to.exists()
+        ]
+        return tag("p", lines(*links), class_="ways")
+
+    def _matter(self, about: str, proofs: Sequence[Proof]) -> Markup:
+        title = tag("div", icon("verified"), tag("h3", about), class_="title", data_state="verified")
+        return tag("li", title, self._claims(proofs), _again(proofs), class_="card")
+
+    def _claims(self, proofs: Iterable[Proof]) -> Markup:
+        items = []
+        for topic, mine in _by_topic(proofs):
+            said = [
+                join(tag("p", _sentence(proof.claim)), tag("span", f"by {self._names(proof.by)}", class_="by"))
+                for proof in mine
+            ]
+            items.append(tag("li", tag("b", TITLES.get(topic, topic)) if topic else "", *said))
+        return tag("ul", lines(*items), class_="claims")
+
+    def _name(self, party: str) -> str:
+        known = self.ground.charter.parties.get(Identifier(party)) if party.islower() else None
+        return party if known is None else str(known.name)
+
+    def _names(self, by: str) -> str:
+        return ", ".join(self._name(party) for party in by.split(", "))
+
+    # --- cheats -----------------------------------------------------------------------------------------------------
+
+    def _cheat(self, played: Played) -> Markup:
+        state = "verified" if played.caught else "mismatch"
+        word = "caught" if played.caught else "NOT CAUGHT"
+        title = tag(
+            "div",
+            icon(state),
+            tag("h3", played.title[:1].upper() + played.title[1:], " ", tag("span", word, class_="word")),
+            tag(
+                "p", tag("span", played.row, class_="row"), f" · glasshouse demo --cheat {played.name}", class_="small"
+            ),
+            class_="title",
+        )
+        seen: list[str] = []
+        if played.exit is not None:
+            seen += [tag("span", f"exit {played.exit} {EXITS.get(played.exit, '')}".strip(), class_="code"), " "]
+        said = tag(
+            "dl",
+            tag("div", tag("dt", "Noticed by"), tag("dd", self._names(played.by))),
+            tag("div", tag("dt", "What they see"), tag("dd", *seen, played.seen)),
+        )
+        return tag("li", title, said, class_="card cheat", data_state=state)
+
+    # --- ground -----------------------------------------------------------------------------------------------------
+
+    def _parties(self) -> Iterable[Markup]:
+        charter = self.ground.charter
+        yield tag(
+            "p",
+            f"Version {charter.version} of the charter of {charter.initiative}, in force when this was written."
+            f" {charter.members.quorum} of the members {self._list(charter.members.parties)} decide on it. The customer"
+            " pinned the first version, known by this id:",
+        )
+        yield tag("p", tag("code", digest(statement_id(self.ground.pin))), class_="digest")
+        yield tag("ul", lines(*(self._party(name, party) for name, party in charter.parties.items())), class_="people")
+
+    def _party(self, name: str, party: Party) -> Markup:
+        sites = [self.ground.charter.sites[site] for site in sorted({key.site for key in party.keys.values()})]
+        places = [f"{site.name}, {site.jurisdiction}" for site in sites]
+        rows = {"Does": ", ".join(party.roles), "Where": "; ".join(places) or "the charter names no place", "Keys": ""}
+        rows["Keys"] = ", ".join(sorted({use for key in party.keys.values() for use in key.uses})) or "cosignatures"
+        pairs = [tag("div", tag("dt", label), tag("dd", value)) for label, value in rows.items()]
+        return tag("li", tag("h3", party.name), tag("code", name, class_="small"), tag("dl", lines(*pairs)))
+
+    def _terms(self) -> Markup:
+        products = self.ground.charter.products.items()
+        rows = [tag("div", tag("dt", name), tag("dd", self._term(rule))) for name, rule in products]
+        return tag("div", tag("dl", lines(*rows), class_="terms"), class_="card")
+
+    def _term(self, rule: ProductRule) -> str:
+        gate = rule.gate
+        text = f"Rebuilt by {gate.quorum} of {self._list(gate.rebuilders)}"
+        text += ", each bound to its result before the release; " if gate.blind else "; "
+        text += f"verdicts that count: {', '.join(gate.accept)}; built in {', '.join(gate.build_in)}, signed in"
+        return f"{text} {', '.join(gate.sign_in)}."
+
+    def _list(self, parties: Iterable[str]) -> str:
+        return _enumerated([self._name(party) for party in parties])
+
+    def _ledger(self) -> Iterable[Markup]:
+        rule, cosigned = self.ground.charter.ledger, self.ground.cosigned
+        checkpoint = cosigned.checkpoint
+        witnesses = [
+            tag("div", tag("dt", f"Cosigned by {self._name(name.rpartition('/')[0])}"), tag("dd", time_of(when)))
+            for name, when in cosigned.witnesses.items()
+        ]
+        facts = [
+            tag("div", tag("dt", "Origin"), tag("dd", rule.origin)),
+            tag("div", tag("dt", "Entries"), tag("dd", f"{checkpoint.size:,}")),
+            *witnesses,
+            tag(
+                "div",
+                tag("dt", "Root of the tree"),
+                tag("dd", tag("code", digest(checkpoint.root.hex())), class_="digest"),
+            ),
+        ]
+        yield tag("div", tag("dl", lines(*facts), class_="pairs"), class_="card")
+        note = tag("pre", self.ground.note, class_="raw", tabindex="0")
+        yield tag("details", tag("summary", "The checkpoint, as the ledger and its witnesses signed it"), note)
+        yield tag("p", "Whoever reads the whole ledger checks it with the command below, while it is served:")
+        yield tag("pre", tag("code", f"glasshouse ledger fsck {rule.url}"), class_="command")
+
+    def _times(self) -> Markup:
+        longest = max(told.seconds for told in self.told) or 1.0
+        heads = tag("tr", tag("th", "Chapter"), tag("th", "Began", class_="when"), tag("th", "Took", class_="number"))
+        rows = [_time(told, longest) for told in self.told]
+        total = f"{sum(told.seconds for told in self.told):.1f} s"
+        foot = tag("tr", tag("th", "All"), tag("td", "", class_="when"), tag("td", total, class_="number"))
+        return tag(
+            "div",
+            tag("table", tag("thead", heads), tag("tbody", lines(*rows)), tag("tfoot", foot)),
+            class_="card",
+        )
+
+
+_LIMITS: tuple[str, str, Sequence[Markup]] = ("limits", "What this does not show", ())
+_SHORT = {
+    "files": "Files",
+    "cheats": "Cheats",
+    "parties": "Parties",
+    "terms": "Terms",
+    "ledger": "Ledger",
+    "times": "Times",
+    "limits": "Limits",
+}
+
+
+def write_report(root: Path, record: Record, ground: Ground) -> Path:
+    """Write report.html of a stage and return its path."""
+    return Report(root, record, ground).write()
+
+
+def _anchor(name: str, title: str) -> Markup:
+    short = _SHORT.get(name, name[:1].upper() + name[1:])
+    return tag("li", tag("a", short, href=f"#{name}", title=title))
+
+
+def _section(name: str, title: str, *body: Markup) -> Markup:
+    return tag("section", tag("h2", title, id=name, tabindex="-1"), *body, aria_labelledby=name)
+
+
+def _cards(cards: Iterable[Markup]) -> Markup:
+    return tag("ul", lines(*cards), class_="cards")
+
+
+def _again(proofs: Iterable[Proof]) -> Markup:
+    rows = [
+        join(tag("dt", TITLES.get(topic, topic) or proof.claim), tag("dd", tag("code", proof.how)))
+        for topic, mine in _by_topic(proofs)
+        for proof in mine
+    ]
+    return tag("details", tag("summary", "Check it again by command"), tag("dl", lines(*rows), class_="again"))
+
+
+def _time(told: Told, longest: float) -> Markup:
+    bar = tag(
+        "svg",
+        tag("rect", width=str(max(1, round(_BAR * told.seconds / longest))), height="8", rx="4"),
+        class_="bar",
+        viewBox=f"0 0 {_BAR} 8",
+        preserveAspectRatio="none",
+        aria_hidden="true",
     )
-    path = directory / "report.html"
-    files.write(path, page.encode())
-    return path
-
-
-def _file_card(name: str, proofs: Sequence[Proof]) -> str:
-    rows = "".join(
-        f"<li><span class=tick aria-hidden=true>✔</span><span>{escape(p.claim)}</span>"
-        f"<small>by {escape(p.by)}<code>{escape(p.how)}</code></small>"
-        for p in proofs
+    return tag(
+        "tr",
+        tag("th", told.name, tag("small", told.title), bar),
+        tag("td", time_of(told.began), class_="when"),
+        tag("td", f"{told.seconds:.1f} s", class_="number"),
     )
-    return f"<article class=card><h3>{escape(name)}</h3><ul class=proofs>{rows}</ul></article>"
 
 
-def _cheat_card(cheat: Played) -> str:
-    pill = "<span class='pill good'>caught</span>" if cheat.caught else "<span class='pill bad'>NOT CAUGHT</span>"
-    return (
-        f"<article class=card>{pill}<h3>{escape(cheat.row)} {escape(cheat.title)}</h3><dl>"
-        f"<dt>Noticed by<dd>{escape(cheat.by)}<dt>What they see<dd>{escape(cheat.seen)}</dl></article>"
-    )
+def _by_topic(proofs: Iterable[Proof]) -> list[tuple[str, list[Proof]]]:
+    """What is about one topic together, the gate's claims first and in its order."""
+    topics: dict[str, list[Proof]] = {}
+    for proof in proofs:
+        topics.setdefault(proof.topic, []).append(proof)
+    known = list(TITLES)
+    return sorted(topics.items(), key=lambda item: known.index(item[0]) if item[0] in known else len(known))
+
+
+def _sentence(text: str) -> str:
+    """A claim as a sentence; what begins with a product's name keeps its spelling."""
+    return text if "/" in text.partition(" ")[0] else text[:1].upper() + text[1:]
+
+
+def _grouped(proofs: Iterable[Proof]) -> list[tuple[str, list[Proof]]]:
+    groups: dict[str, list[Proof]] = {}
+    for proof in proofs:
+        groups.setdefault(proof.about, []).append(proof)
+    return list(groups.items())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 'es' if what.endswith('ss') else 's'}"
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _size(count: int) -> str:
+    return f"{count:,} bytes" if count < _KIB else f"{round(count / _KIB):,} KiB"

@@ -1,6 +1,7 @@
 """The honest story: nodes, charter, ledger, release, rebuilds, status, and the customer's check. Chapter by chapter."""
 
 import shutil
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from glasshouse_verify.note import parse_note
+from glasshouse_verify.policy import check_checkpoint
 from glasshouse_verify.statement import Use
 
 from glasshouse.cli.demo.record import Played, Proof
+from glasshouse.cli.demo.report import Ground
 from glasshouse.cli.demo.stage import (
     CAST,
     REBUILDER,
@@ -27,11 +31,13 @@ from glasshouse.cli.demo.stage import (
     load,
     terms,
 )
+from glasshouse.cli.page.writing import write_page
 from glasshouse.cli.wiring import follow, read_pin
 from glasshouse.conveyor.detached import SUFFIX
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.history import History
 from glasshouse.ledger.view import View
+from glasshouse.storage import files
 from glasshouse.supervision.auditor import rows_of
 
 REBUILD_SECONDS = 900.0
@@ -165,10 +171,10 @@ class Story:
         answer = stage.run(
             "release", ware.recipe, "--version", ware.version, "--lock", lock, "--node", stage.node(VENDOR), "--json"
         )
-        files = [Path(name) for name in load(answer)["files"]]
-        for file in (*files, *load(answer)["signatures"]):
+        shipped = [Path(name) for name in load(answer)["files"]]
+        for file in (*shipped, *load(answer)["signatures"]):
             shutil.copy(file, into)
-        return [into / file.name for file in files]
+        return [into / file.name for file in shipped]
 
     def lock(self, ware: Ware) -> Path:
         """The environment lock of a product, made once a run."""
@@ -194,6 +200,7 @@ class Story:
                     self.proven.append(
                         Proof(
                             about=row["key"].rsplit("/", 1)[1],
+                            topic="rebuild",
                             claim=f"rebuilt from source: {verdict['verdict']}",
                             by=party,
                             how=f"glasshouse rebuild {ware.product} {ware.version} --node .demo/nodes/{party}",
@@ -231,18 +238,35 @@ class Story:
 
     def check(self) -> None:
         """The customer fetches evidence for each file and checks both offline, and its signature file if it has one."""
-        files = sorted(file for file in self.stage.downloads.iterdir() if file.suffix != SUFFIX)
+        shipped = sorted(file for file in self.stage.downloads.iterdir() if file.suffix != SUFFIX)
         with ThreadPoolExecutor(PARALLEL) as pool:
-            list(pool.map(self.fetch_evidence, files))
-        for file in files:
+            list(pool.map(self.fetch_evidence, shipped))
+        for file in shipped:
             answer = self.verify(file)
             if answer["exit"]:
                 raise AssertionError(f"the honest file does not verify: {answer}")
             for claim in answer["claims"]:
                 by = ", ".join(claim["by"])
-                self.proven.append(Proof(about=file.name, claim=claim["text"], by=by, how=claim["recheck"]))
+                self.proven.append(
+                    Proof(about=file.name, topic=claim["claim"], claim=claim["text"], by=by, how=claim["recheck"])
+                )
+            self._write_page(file)
             if file.with_name(file.name + SUFFIX).exists():
                 self.stage.run("signature", "check", file, "--charter", self.stage.pin)
+
+    def _write_page(self, file: Path) -> None:
+        """The evidence of a download as a page, beside it."""
+        evidence = self.stage.evidence / f"{file.name}.evidence"
+        page = write_page(evidence.read_bytes(), read_pin(self.stage.pin), int(time.time()), evidence.name)
+        files.write(evidence.with_suffix(".html"), page.html)
+
+    def ground(self) -> Ground:
+        """What the initiative stands on now, as anybody can read and check it."""
+        charter = self._onlooker().chain.newest.charter
+        with LedgerClient(self.stage.ledger_url) as client:
+            note = client.checkpoint()
+        cosigned = check_checkpoint(charter.policy, parse_note(note))
+        return Ground(pin=read_pin(self.stage.pin), charter=charter, cosigned=cosigned, note=note.decode())
 
     def fetch_evidence(self, file: Path) -> Path:
         """Evidence for a file: in the evidence directory for a download, else beside it."""
