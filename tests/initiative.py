@@ -7,7 +7,8 @@ the nodes: `acme/release` is the key called release of the node acme, `acme/rele
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ PARTIES = {
     "w1": ("berlin:DE:Berlin", "witness"),
     "w2": ("lisbon:PT:Lisbon", "witness"),
 }
+NAMES = {"acme": "Acme Security"}
 SERVERS, AUDITORS = ("w1", "w2", "acme"), ("lab", "second")
 EXTRA = {"acme": ("--origin", ORIGIN), "lab": ("--proposes",)}
 TERMS = f"""
@@ -226,13 +228,28 @@ def until(ready: Callable[[], bool], why: Callable[[], str] = lambda: "") -> Non
         time.sleep(0.2)
 
 
-def found(stage: Stage) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What an initiative begins with: sites and roles, terms; `rebuilds`: the rebuilders work, with a cache to use.
+
+    Else the test gives the verdicts itself.
+    """
+
+    parties: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: PARTIES)
+    terms: str = TERMS
+    rebuilds: Path | None = None
+
+
+USUAL = Setting()
+
+
+def found(stage: Stage, setting: Setting) -> None:
     """Every party makes its node, the members sign the charter, everybody starts."""
     stage.clear()
     for party, port in zip(PARTIES, free_ports(len(PARTIES)), strict=True):
-        make(stage, party, port)
+        make(stage, party, port, setting)
     terms, signed = stage.root / "terms.toml", stage.root / "signed.json"
-    terms.write_text(TERMS)
+    terms.write_text(setting.terms)
     cards = [stage.node(party) / "card.json" for party in PARTIES]
     command(stage.root, "charter", "draft", terms, *cards, "--out", signed)
     for party in ("acme", "council"):
@@ -244,25 +261,25 @@ def found(stage: Stage) -> None:
     for party in SERVERS:
         stage.start(party, "serve")
     for party in AUDITORS:
-        # The test gives the verdicts itself.
-        stage.start(party, "work", "--only", "auditor")
+        stage.start(party, "work", *(("--only", "auditor") if setting.rebuilds is None else ()))
 
 
-def make(stage: Stage, party: str, port: int) -> None:
-    site, *roles = PARTIES[party]
+def make(stage: Stage, party: str, port: int, setting: Setting) -> None:
+    site, *roles = setting.parties[party]
     words = [word for role in roles for word in ("--role", role)]
     listen = ("--listen", f"127.0.0.1:{port}") if party in SERVERS else ()
-    identity = ("--party", party, "--name", party.title(), "--site", site)
-    command(stage.root, "init", stage.node(party), *identity, *words, *listen, *EXTRA.get(party, ()))
+    identity = ("--party", party, "--name", NAMES.get(party, party.title()), "--site", site)
+    cache = () if setting.rebuilds is None else ("--cache", setting.rebuilds)
+    command(stage.root, "init", stage.node(party), *identity, *words, *listen, *cache, *EXTRA.get(party, ()))
 
 
 @contextlib.contextmanager
-def running(directory: Path) -> Iterator[Initiative]:
+def running(directory: Path, setting: Setting = USUAL, kind: type[Initiative] = Initiative) -> Iterator[Any]:
     """A founded initiative, its processes running."""
     with Stage(directory, lambda _: None) as stage, contextlib.ExitStack() as ending:
-        found(stage)
+        found(stage, setting)
         with LedgerClient(card(stage, "acme")["ledger"]["url"]) as client:
-            initiative = Initiative(stage, client)
+            initiative = kind(stage, client)
             ending.callback(initiative.keys.close)
             until(initiative.published)
             initiative.sync(1)

@@ -1,6 +1,7 @@
 """From a recipe to published statements, one release in one directory, step by step.
 
     tree/ tree.json     the source as fetched, with recipe and lock        (fetch)
+    lineage             of its commit, where the recipe names a branch
     secret pack.age     the release secret and the encrypted source pack   (seal)
     out/ build.json     what the sandboxed build left, and its digests     (build)
     signed/ signed.json what is shipped with a signature inside            (embed, by a process that holds the key)
@@ -20,9 +21,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from glasshouse_verify.charter import Charter, ProductRule
-from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version, decode
+from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version, decode, encode
 from glasshouse_verify.codec import Path as TreePath
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
+from glasshouse_verify.lineage import Account, History, examine, history_of, parse_lineage
 from glasshouse_verify.row import ManifestRoot
 from glasshouse_verify.statement import Pack, Release, ReleasedFile, Source, Tree, Use, make_statement, parse_statement
 
@@ -34,11 +36,11 @@ from glasshouse.conveyor.manifest import new_secret, source_root
 from glasshouse.conveyor.origin import Origins, fetch
 from glasshouse.conveyor.pack import seal_pack
 from glasshouse.conveyor.provenance import provenance
-from glasshouse.conveyor.recipe import Recipe, read_recipe
+from glasshouse.conveyor.recipe import GitSource, Recipe, read_recipe
 from glasshouse.conveyor.rootfs import make_root
 from glasshouse.conveyor.sbom import bill_of_materials
 from glasshouse.conveyor.signing import CodeSigner, check_pinned, embed_signature
-from glasshouse.conveyor.source import fetch_source
+from glasshouse.conveyor.source import Wish, fetch_source
 from glasshouse.conveyor.store import Progress, Store
 from glasshouse.conveyor.tree import RECIPE_PATH, scan_tree
 from glasshouse.parties.signer import Signer, sign_statement
@@ -62,13 +64,22 @@ class Press:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Followed:
+    """The source of the release before: its statement's id and its commit."""
+
+    source: str
+    commit: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to be released: a recipe directory, a version, a channel, and the lock to build in."""
+    """What is to be released: a recipe directory, a version, a channel, the lock to build in, what it follows."""
 
     recipe: Path
     version: str
     channel: str
     lock: bytes
+    follows: Followed | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +109,7 @@ class ReleaseRun:
                 "Amend the charter or the recipe.",
             )
         self._check_place(charter, rule)
+        self._rule = rule
         self._code_signer = self._find_code_signer(rule)
         self._check_indexes()
         files.make_directory(directory, mode=0o700)
@@ -128,8 +140,9 @@ class ReleaseRun:
 
     def _check_indexes(self) -> None:
         """The signed indexes that the lock was resolved from are published with it, so they have to be here."""
+        store, deposit = self.press.store, self.press.origins.deposit
         for row in self.lock.indexes:
-            if not self.press.store.has(row.sha256):
+            if not (store.has(row.sha256) or (deposit is not None and deposit.supply(row.sha256, store))):
                 raise InvalidInput(
                     "lock", f"was resolved from {row.path}, which is not in this node's cache", "Lock it on this node."
                 )
@@ -170,12 +183,40 @@ class ReleaseRun:
 
     def fetch(self) -> None:
         """Get the tree; `tree.json` marks it complete."""
-        tree = self.directory / "tree"
+        tree, follows = self.directory / "tree", self.order.follows
         if (self.directory / "tree.json").exists():
             return
         shutil.rmtree(tree, ignore_errors=True)
-        fetched = fetch_source(self.recipe, self.order.recipe, self.lock, tree, self.press.store, self.press.origins)
-        self._once("tree.json", lambda: _dump({"epoch": fetched.epoch, "commit": fetched.commit}))
+        wish = Wish(version=self.order.version, before=None if follows is None else follows.commit)
+        press = self.press
+        fetched = fetch_source(self.recipe, self.order.recipe, self.lock, tree, press.store, press.origins, wish)
+        record: dict[str, Any] = {"epoch": fetched.epoch, "commit": fetched.commit}
+        if fetched.lineage is not None:
+            files.write(self.directory / "lineage", fetched.lineage)
+            record |= {"follows": None if follows is None else follows.source, "before": wish.before}
+        self._once("tree.json", lambda: _dump(record))
+
+    def account(self) -> Account | None:
+        """What the lineage shows of this release, as auditors will see it; None where the recipe names no branch."""
+        fetched, branch = self._json("tree.json"), self._branch
+        if branch is None:
+            return None
+        lineage = parse_lineage((self.directory / "lineage").read_bytes())
+        context, rule = (self.product, branch), self._rule
+        return examine(lineage, fetched["commit"], fetched["before"], context, rule.developers, rule.reviewers)
+
+    def faults(self) -> list[str]:
+        """What auditors will find wrong with the history of this release."""
+        account = self.account()
+        if account is not None:
+            return list(account.faults)
+        if self._rule.developers is None:
+            return []
+        return ["the charter names developers, whose commits a release has to show; the recipe names no source.branch"]
+
+    @property
+    def _branch(self) -> str | None:
+        return self.recipe.source.branch if isinstance(self.recipe.source, GitSource) else None
 
     def seal(self) -> None:
         """Choose the release secret and encrypt the pack to the product's rebuilders."""
@@ -225,13 +266,16 @@ class ReleaseRun:
         return [path for name, path in names.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
 
     def sign_source(self, now: int) -> Publication:
-        """Sign the source statement; its blobs are the pack, the lock and the signed package indexes."""
+        """Sign the source statement; its blobs are the pack, the lock, the signed package indexes and the lineage."""
         envelope = self._signed(
             "source.dsse", lambda: make_statement(Use.SOURCE, self._source(now)), self.press.releaser
         )
         source: Source = parse_statement(envelope.payload).predicate
         blobs: dict[str, Path | bytes] = {row.sha256: self.press.store.path(row.sha256) for row in self.lock.indexes}
         blobs |= {source.pack.sha256: self.directory / "pack.age", source.lock_file: self.lock.data}
+        history = history_of(source)
+        if history is not None:
+            blobs[history.lineage] = self.directory / "lineage"
         return self._deposited(Publication(envelope=envelope, blobs=blobs))
 
     def sign_release(self, now: int) -> Publication:
@@ -299,7 +343,7 @@ class ReleaseRun:
         return self.directory / ("signed" if name in self._json("signed.json") else "out") / name
 
     def _source(self, now: int) -> Source:
-        fetched, pack = self._json("tree.json"), self._json("pack.json")
+        fetched, pack, account = self._json("tree.json"), self._json("pack.json"), self.account()
         secret = (self.directory / "secret").read_bytes()
         return Source(
             party=Identifier(self.press.vendor),
@@ -318,6 +362,16 @@ class ReleaseRun:
                 recipients=tuple(Identifier(party) for party in self.recipients),
             ),
             commit=None if fetched["commit"] is None else Text(fetched["commit"]),
+            authors=_named(account.authors if account else ()),
+            reviewers=_named(account.reviewers if account else ()),
+            history=None if self._branch is None else encode(self._history(fetched["follows"])),
+        )
+
+    def _history(self, follows: str | None) -> History:
+        return History(
+            branch=Text(self._branch or ""),
+            lineage=Digest(_digest(self.directory / "lineage")),
+            follows=None if follows is None else Digest(follows),
         )
 
     def _result(self) -> BuildResult:
@@ -366,6 +420,11 @@ def _dump(record: dict[str, Any]) -> bytes:
 
 def _tree(root: ManifestRoot) -> Tree:
     return Tree(root=Digest(root.root.hex()), size=root.size)
+
+
+def _named(names: Sequence[str]) -> tuple[Text, ...] | None:
+    """Names as a statement lists them: not at all where there are none."""
+    return tuple(map(Text, names)) if names else None
 
 
 def _sha256(data: bytes) -> str:
