@@ -101,8 +101,10 @@ def replete() -> World:
         "w1": {"acts_for": "acme"},
         "jack": {"name": "Jack", "roles": [role.value for role in Role], "keys": keys},
     }
-    world = World(products={PRODUCT: {"gate": gate, "reviewers": 1}}, parties=parties)
-    source = world.source(commit="9f2c41d", authors=("Ann",), reviewers=("Bob",))
+    developers = {"ann": encode_base64(jack.public)}
+    world = World(products={PRODUCT: {"gate": gate, "reviewers": 1, "developers": developers}}, parties=parties)
+    history = {"branch": "main", "follows": digest(b"the source before"), "lineage": digest(b"lineage")}
+    source = world.source(commit="9f2c41d", authors=("Ann",), reviewers=("Bob",), history=history)
     release = world.release(source=source, unsigned=digest(b"unsigned"), committed=("lab", "second"))
     opaque = (OpaqueFile(path="tests/data/sample.bin", sha256=digest(b"sample")),)
     extra: dict[str, Any] = {**named, "opaque": opaque, "executor": "bubblewrap 0.8.0", "explanation": "one\ntwo"}
@@ -130,8 +132,7 @@ def worlds() -> Iterator[Case]:
 def played() -> dict[str, World]:
     """A world after each thing that can happen to a release."""
     return {
-        act.__name__: _after(act)
-        for act in (held, withdrawn, superseded, failed, renamed, reviewed, unreviewed, unknown)
+        act.__name__: _after(act) for act in (held, withdrawn, superseded, failed, renamed, *REVIEWING, unknown)
     } | {
         f"signed by {by}, built by {built_by}": _released(by=by, built_by=built_by)
         for by, built_by in (("acme-old", "acme"), ("acme", "acme-old"), ("acme-old", "acme-old"))
@@ -145,7 +146,7 @@ def _released(**changes: Any) -> World:
 
 
 def _after(act: Callable[[World], None]) -> World:
-    world = World(products={PRODUCT: {"reviewers": 2}}) if act in (reviewed, unreviewed) else World()
+    world = World(products={PRODUCT: {"reviewers": 2}}) if act in REVIEWING else World()
     act(world)
     return world
 
@@ -190,6 +191,14 @@ def reviewed(world: World) -> None:
 
 def unreviewed(world: World) -> None:
     world.oversee(world.release(source=world.source(reviewers=("Ann",), authors=("Ann", "Bob"))))
+
+
+def reviewed_by_each_other(world: World) -> None:
+    """Each reviewed what the other wrote: one reviewer for each change, where the charter asks for two."""
+    world.oversee(world.release(source=world.source(reviewers=("Ann", "Bob"), authors=("Ann", "Bob"))))
+
+
+REVIEWING = (reviewed, unreviewed, reviewed_by_each_other)
 
 
 def unknown(world: World) -> None:

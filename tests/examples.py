@@ -19,7 +19,10 @@ from glasshouse_verify.charter import Role
 from glasshouse_verify.cli import main as verify
 from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import parse_envelope
+from glasshouse_verify.encoding import encode_base64
 from glasshouse_verify.evidence import format_evidence
+from glasshouse_verify.gitobject import object_id
+from glasshouse_verify.lineage import History
 from glasshouse_verify.manifest import ManifestTree
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, format_vkey
 from glasshouse_verify.row import RowProof
@@ -34,23 +37,29 @@ from glasshouse_verify.statement import (
     parse_statement,
 )
 from region_examples import records, statements
-from world import FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest
+from world import FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest, seeded
 
 from glasshouse.parties.card import SCHEMA as CARD_SCHEMA
-from glasshouse.parties.card import Card, CardKey, CardLedger, CardSite, CardWitness, format_settings
+from glasshouse.parties.card import Card, CardIntake, CardKey, CardLedger, CardSite, CardWitness, format_settings
 from glasshouse.parties.node import NodeSettings
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "spec"
 BLOCK = re.compile(r"^```(json|toml) ([a-z0-9-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+DEVELOPERS = {name: encode_base64(seeded(name).public) for name in ("ann", "bob")}
+
+
 def payloads() -> dict[Use, bytes]:
     """A statement of every kind, each with all its optional members."""
     gate = {"blind": True, "blind_window": 3_600}
+    product = {"gate": gate, "reviewers": 1, "developers": DEVELOPERS}
     world = World(
-        parties={"lab": {"recipient": "age1example"}, "w1": {"acts_for": "acme"}}, products={PRODUCT: {"gate": gate}}
+        parties={"lab": {"recipient": "age1example"}, "w1": {"acts_for": "acme"}}, products={PRODUCT: product}
     )
-    source = world.source(commit="9f2c41d", authors=("Ann",), reviewers=("Bob", "Eve"))
+    history = History(branch="main", lineage=digest(b"lineage"), follows=digest(b"the source before"))
+    names = {"authors": ("ann",), "reviewers": ("ann", "bob")}
+    source = world.source(commit=object_id("commit", b"", 40), history=encode(history), **names)
     release = world.release(source=source, unsigned=digest(b"before the signature was embedded"), committed=("lab",))
     provenance = parse_envelope(world.blobs[world.statement(release).provenance]).payload
     keys = {world.keys["acme-old"].keyid: {"stops": len(world.entries)}}
@@ -137,6 +146,12 @@ def card() -> Card:
             key=format_vkey(world.vkey("w.acme.example", "w1-note", COSIGNATURE_V1)),
             url="https://ledger.acme.example",
         ),
+        intake=CardIntake(
+            region="au",
+            url="https://zurich-1.acme.example",
+            peer="https://zurich-1.acme.example:8444",
+            certificate=b"DER of the certificate",
+        ),
     )
 
 
@@ -180,6 +195,15 @@ def node_settings() -> NodeSettings:
             "conveyor": {"timestamps": "https://time.example/timestamp"},
             "rebuilder": {"poll_seconds": 30.0, "executor": "podman"},
             "auditor": {"poll_seconds": 30.0, "proposes": True},
+            "intake": {
+                "region": "au",
+                "peer_listen": "127.0.0.1:8472",
+                "peer": "https://zurich-1.acme.example:8444",
+                "custody": "site",
+                "indicators": "/srv/signature-base/iocs",
+                "requests_per_second": 50.0,
+                "max_file_bytes": 5_368_709_120,
+            },
             "timestamp": {},
             "database": {"dsn": "postgresql://acme@db.example/glasshouse"},
             "objects": {"url": "s3://acme-ledger"},

@@ -29,6 +29,13 @@ KINDS = {
 }
 
 
+JSON = st.recursive(
+    st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=8,
+)
+
+
 def texts(kind: Any) -> st.SearchStrategy[str]:
     """Texts of a pattern of the codec."""
     return st.from_regex(re.compile(codec._PATTERNS[kind][0], re.DOTALL), fullmatch=True)
@@ -41,6 +48,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     if hint in codec._BASE64_LENGTHS:
         length = codec._BASE64_LENGTHS[hint]
         return st.binary(min_size=length or 0, max_size=length or 80)
+    if hint is Any:
+        return JSON
     if hint is int:
         return st.integers(0, MAX_INTEGER)
     if hint is bool:

@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
 
+from glasshouse_verify.lineage import BRANCH
+
 from glasshouse.conveyor.errors import InvalidRecipe
 
 SCHEMA = "glasshouse.recipe/v1"
@@ -43,6 +45,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@~-]{0,199}")
 _PATTERN = re.compile(r"[A-Za-z0-9_*?][A-Za-z0-9._+@~*?-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_BRANCH = re.compile(BRANCH)
 _ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 # What the sandbox sets itself; a recipe that could override it could undo the isolation of the output from the host.
 RESERVED_ENV = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SOURCE_DATE_EPOCH"})
@@ -78,10 +81,14 @@ class DebianSource:
 
 @dataclass(frozen=True, kw_only=True)
 class GitSource:
-    """The tree is a commit of a git repository or git bundle; `location` is a URL, or a path relative to the recipe."""
+    """The tree is a commit of a git repository or git bundle; `location` is a URL, or a path relative to the recipe.
+
+    Without `commit` it is the one that the version's tag names. With `branch` the release shows its history.
+    """
 
     location: str
-    commit: str
+    commit: str | None = None
+    branch: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +273,11 @@ def _parse_source(table: _Table) -> SourceOrigin:
     elif kind == "debian":
         origin = DebianSource(path=table.text("path", _POOL_PATH), sha256=table.text("sha256", _SHA256))
     elif kind == "git":
-        origin = GitSource(location=table.text("location", _PATH_TEXT), commit=table.text("commit", _COMMIT))
+        origin = GitSource(
+            location=table.text("location", _PATH_TEXT),
+            commit=table.text("commit", _COMMIT) if table.has("commit") else None,
+            branch=table.text("branch", _BRANCH) if table.has("branch") else None,
+        )
     elif kind == "directory":
         origin = DirectorySource(
             path=table.text("path", _PATH_TEXT), epoch=table.integer("epoch", None, 315_532_800, 2**33)

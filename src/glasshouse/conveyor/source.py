@@ -2,7 +2,7 @@
 
     [source] kind = "index"      a source distribution (or wheel) of the package index, by SHA-256
     [source] kind = "debian"     a source archive of Debian's pool, by SHA-256
-    [source] kind = "git"        one commit of a repository or bundle, blob by blob, without filters
+    [source] kind = "git"        one commit of a repository or bundle, blob by blob, without filters; with its lineage
     [source] kind = "directory"  a directory beside the recipe
 
 What comes out is a tree in the sense of glasshouse.conveyor.tree and the commit time. Everybody but the maintainer
@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import calendar
 import os
-import subprocess
-import tempfile
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, assert_never
 
+from glasshouse.conveyor.ancestry import read_lineage
 from glasshouse.conveyor.archive import ArchiveError, decompressed, normal_path, read_members
-from glasshouse.conveyor.errors import InvalidRecipe, InvalidSource, OriginUnavailable, ToolUnavailable
+from glasshouse.conveyor.errors import InvalidRecipe, InvalidSource, OriginUnavailable
+from glasshouse.conveyor.git import check_out, commit_time, fetched, is_ancestor, resolve
 from glasshouse.conveyor.lock import Lock
 from glasshouse.conveyor.origin import Origins
 from glasshouse.conveyor.package_index import list_files
@@ -35,40 +34,45 @@ from glasshouse.conveyor.tree import (
     TREE_LIMITS,
     SourceTree,
     below,
-    check_target,
     make_place,
     scan_tree,
     unpack_members,
     write_file,
 )
 
-_GIT_SECONDS = 600
 # Zip files, and so wheels, know no time before 1980; some source distributions say 1970.
 _EARLIEST_EPOCH = 315_532_800
-# Neither the machine's nor the user's git configuration may change what is checked out, and nothing may ask for a
-# password.
-_GIT_ENVIRONMENT = {
-    "PATH": os.environ.get("PATH", os.defpath),
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ALLOW_PROTOCOL": "file:https:ssh:git",
-    "HOME": os.devnull,
-    "LC_ALL": "C",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchedSource:
-    """A whole tree; `epoch` is its commit time in Unix seconds, `commit` the git commit it came from, where it did."""
+    """A whole tree; `epoch` is its commit time in Unix seconds, `commit` the git commit it came from, where it did.
+
+    `lineage` is that commit's, where the recipe names a branch.
+    """
 
     tree: SourceTree
     epoch: int
     commit: str | None
+    lineage: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What of a git repository is wanted: the version whose tag names the commit, and the last release's commit."""
+
+    version: str | None = None
+    before: str | None = None
 
 
 def fetch_source(
-    recipe: Recipe, beside: Path, lock: Lock, destination: Path, store: Store, origins: Origins
+    recipe: Recipe,
+    beside: Path,
+    lock: Lock,
+    destination: Path,
+    store: Store,
+    origins: Origins,
+    wish: Wish | None = None,
 ) -> FetchedSource:
     """Fetch what `recipe.source` names into the new directory `destination`, and add recipe, lock and included files.
 
@@ -76,14 +80,14 @@ def fetch_source(
     `InvalidSource` when what came is not a tree, `OriginUnavailable` when it cannot be had with its digest.
     """
     commit: str | None = None
+    lineage: bytes | None = None
     match recipe.source:
         case IndexSource():
             epoch = _fetch_from_index(recipe.source, destination, store, origins)
         case DebianSource():
             epoch = _fetch_from_debian(recipe.source, destination, store, origins)
         case GitSource():
-            commit = recipe.source.commit
-            epoch = _fetch_from_git(recipe.source, beside, destination)
+            epoch, commit, lineage = _fetch_from_git(recipe.source, beside, destination, wish or Wish())
         case DirectorySource():
             epoch = recipe.source.epoch
             _copy_directory(beside / recipe.source.path, destination)
@@ -92,7 +96,7 @@ def fetch_source(
         case _:
             assert_never(recipe.source)
     add_build_files(recipe, beside, lock, destination)
-    return FetchedSource(tree=scan_tree(destination), epoch=epoch, commit=commit)
+    return FetchedSource(tree=scan_tree(destination), epoch=epoch, commit=commit, lineage=lineage)
 
 
 def add_build_files(recipe: Recipe, beside: Path, lock: Lock, directory: Path) -> None:
@@ -174,87 +178,28 @@ def _copy_directory(origin: Path, destination: Path) -> None:
                 write_file(place, content, file.mode == "100755")
 
 
-def _fetch_from_git(source: GitSource, beside: Path, destination: Path) -> int:
-    location = source.location if "://" in source.location else str((beside / source.location).resolve())
-    if "://" not in location and not Path(location).exists():
-        raise OriginUnavailable(f"there is no repository or bundle at {source.location!r}")
-    with tempfile.TemporaryDirectory(prefix="glasshouse-git-") as name:
-        repository = Path(name)
-        _git(repository, "init", "-q", "--bare", ".")
-        _git(repository, "fetch", "-q", "--no-tags", "--", location, "+refs/*:refs/fetched/*")
-        _check_out(repository, source.commit, destination)
-        return int(_git(repository, "show", "-s", "--format=%ct", source.commit))
+def _fetch_from_git(source: GitSource, beside: Path, destination: Path, wish: Wish) -> tuple[int, str, bytes | None]:
+    """The time of the commit, its id and, where a branch is named, its lineage."""
+    with fetched(source.location, beside) as repository:
+        commit = source.commit or _tagged(repository, wish.version)
+        check_out(repository, commit, destination)
+        lineage = None if source.branch is None else _lineage(repository, commit, source.branch, wish.before)
+        return commit_time(repository, commit), commit, lineage
 
 
-def _check_out(repository: Path, commit: str, destination: Path) -> None:
-    destination.mkdir(parents=True)
-    entries = list(_tree_entries(_git(repository, "ls-tree", "-r", "-z", "--full-tree", f"{commit}^{{tree}}")))
-    command = ["git", "-C", str(repository), "cat-file", "--batch"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_GIT_ENVIRONMENT
-    ) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("git has no pipes")
-        for mode, blob, path in entries:
-            process.stdin.write(f"{blob}\n".encode())
-            process.stdin.flush()
-            size = int(process.stdout.readline().split()[2])
-            _write_blob(mode, path, _Blob(process.stdout, size), destination)
-            process.stdout.read(1)
-        process.stdin.close()
+def _tagged(repository: Path, version: str | None) -> str:
+    names = () if version is None else (f"tags/v{version}", f"tags/{version}")
+    commit = next(filter(None, (resolve(repository, name) for name in names)), None)
+    if commit is None:
+        reason = "is missing, and no tag of the repository names the version"
+        raise InvalidRecipe("source.commit", reason, f"name the commit, or tag it v{version or 'VERSION'}")
+    return commit
 
 
-class _Blob:
-    """The content of one object in the output of git cat-file --batch."""
-
-    def __init__(self, stream: IO[bytes], size: int) -> None:
-        self._stream = stream
-        self._left = size
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._stream.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(data)
-        return data
-
-
-def _tree_entries(listing: bytes) -> Iterator[tuple[str, str, str]]:
-    for entry in listing.split(b"\0")[:-1]:
-        head, _, name = entry.partition(b"\t")
-        mode, kind, blob = head.decode("ascii").split()
-        try:
-            path = normal_path(name.decode("utf-8"))
-        except (UnicodeDecodeError, ArchiveError) as error:
-            raise InvalidSource(name.decode(errors="backslashreplace"), str(error)) from error
-        if kind != "blob":
-            raise InvalidSource(path, "is a submodule; its files have to be part of the repository")
-        yield mode, blob, path
-
-
-def _write_blob(mode: str, path: str, content: _Blob, destination: Path) -> None:
-    place = make_place(destination, path)
-    if mode == "120000":
-        target = content.read().decode("utf-8", errors="surrogateescape")
-        check_target(path, target)
-        place.symlink_to(target)
-    else:
-        write_file(place, content, mode == "100755")
-
-
-def _git(repository: Path, *arguments: str) -> bytes:
-    command = ["git", "-C", str(repository), *arguments]
-    try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            check=True,
-            timeout=_GIT_SECONDS,
-            env=_GIT_ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-        ).stdout
-    except FileNotFoundError as error:
-        raise ToolUnavailable("git is not installed", "install the package git") from error
-    except subprocess.TimeoutExpired as error:
-        raise OriginUnavailable(f"git {arguments[0]} did not finish within {_GIT_SECONDS} seconds") from error
-    except subprocess.CalledProcessError as error:
-        reason = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise OriginUnavailable(f"git {arguments[0]} failed: {' '.join(reason)}") from error
+def _lineage(repository: Path, commit: str, branch: str, before: str | None) -> bytes:
+    head = resolve(repository, f"heads/{branch}")
+    if head is None:
+        raise InvalidRecipe("source.branch", f"the repository has no branch {branch}")
+    if not is_ancestor(repository, commit, head):
+        raise InvalidSource(commit, f"is not on the branch {branch}")
+    return read_lineage(repository, commit, before)

@@ -57,6 +57,24 @@ def test_reviewers_are_named_where_the_source_names_them() -> None:
     assert world.verify().claims[2].by == ("acme", "Bob", "Zoe")
 
 
+@pytest.mark.parametrize(
+    ("asked", "reviewers", "authors", "outcome"),
+    [
+        (1, ("Ann", "Bob"), ("Ann", "Bob"), Outcome.VERIFIED),
+        (2, ("Ann", "Bob"), ("Ann", "Bob"), Outcome.UNDECIDED),
+        (1, ("Ann",), ("Ann",), Outcome.UNDECIDED),
+        (2, ("Ann", "Bob"), ("Eve",), Outcome.VERIFIED),
+        (1, ("Bob", "Bob"), ("Bob",), Outcome.UNDECIDED),
+    ],
+)
+def test_who_wrote_a_part_has_reviewed_the_rest(
+    asked: int, reviewers: tuple[str, ...], authors: tuple[str, ...], outcome: Outcome
+) -> None:
+    world = World(products={"acme/engine": {"reviewers": asked}})
+    world.oversee(world.release(source=world.source(reviewers=reviewers, authors=authors)))
+    assert world.verify().outcome == outcome
+
+
 @pytest.mark.parametrize("outcomes", list(combinations_with_replacement(PRECEDENCE, 3)))
 def test_the_worst_claim_decides(outcomes: tuple[Outcome, ...]) -> None:
     """Not authorised before mismatch before undecided before verified, in whatever order the claims stand."""

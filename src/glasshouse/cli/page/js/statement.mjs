@@ -35,6 +35,7 @@ const source = record({
   commit: optional(text),
   authors: optional(list(text)),
   reviewers: optional(list(text)),
+  history: optional(json),
 });
 
 const release = record(
