@@ -16,6 +16,7 @@ from glasshouse.parties.errors import PinRefused, SettingsError
 from glasshouse.parties.node import (
     AuditorSettings,
     ConveyorSettings,
+    IntakeSettings,
     LedgerSettings,
     Node,
     NodeSettings,
@@ -31,7 +32,7 @@ from glasshouse.parties.node import (
 _LOG = logging.getLogger("glasshouse")
 Worker: TypeAlias = Callable[[Session], Callable[[], bool]]
 MAX_PAUSE_SECONDS = 60.0
-ROLES = ("ledger", "witness", "conveyor", "rebuilder", "auditor", "member", "timestamp")
+ROLES = ("ledger", "witness", "conveyor", "rebuilder", "auditor", "member", "intake", "timestamp")
 
 
 def register(app: typer.Typer) -> None:
@@ -59,11 +60,18 @@ def init(
         str | None, typer.Option("--timestamps", help="URL of the authority that dates this conveyor's signatures")
     ] = None,
     url: Annotated[str | None, typer.Option("--url", help="what others reach it by, where not --listen")] = None,
+    region: Annotated[str | None, typer.Option("--region", help="the region, with the role intake, such as au")] = None,
+    peer_listen: Annotated[
+        str | None, typer.Option("--peer-listen", help="HOST:PORT for the region's other sites, with the role intake")
+    ] = None,
+    peer: Annotated[str | None, typer.Option("--peer", help="what they reach it by, where not --peer-listen")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a node: its settings, its keys (readable by their owner alone) and its card for the other parties."""
     with named_fields("init"):
         settings = _settings(party, name, site, role, listen, origin, acts_for, proposes, cache, timestamps, url)
+        if "intake" in role:
+            settings = settings.model_copy(update={"intake": _intake(region, peer_listen, peer)})
     card = create_node(Node(directory, settings), with_keys=not no_keys)
     document = {"schema": "glasshouse.init/v1", "directory": str(directory), "party": party, "keys": len(card.keys)}
     emit(
@@ -94,7 +102,7 @@ def _settings(
         raise SettingsError("--site", f"{site} has not three parts", "Write it as zurich-1:CH:Zurich.")
     if "ledger" in roles and origin is None:
         raise SettingsError("--origin", "is missing", "A ledger needs a name, such as ledger.acme.example.")
-    if {"ledger", "witness", "timestamp"} & set(roles) and listen is None:
+    if {"ledger", "witness", "timestamp", "intake"} & set(roles) and listen is None:
         raise SettingsError("--listen", "is missing", "What serves others needs an address, such as 127.0.0.1:8471.")
     return NodeSettings(
         party=party,
@@ -111,6 +119,14 @@ def _settings(
         auditor=AuditorSettings(proposes=proposes) if "auditor" in roles else None,
         timestamp=TimestampSettings() if "timestamp" in roles else None,
     )
+
+
+def _intake(region: str | None, peer_listen: str | None, peer: str | None) -> IntakeSettings:
+    if region is None:
+        raise SettingsError("--region", "is missing", "A site is for one region of the charter, such as au.")
+    if peer_listen is None:
+        raise SettingsError("--peer-listen", "is missing", "Its peers need an address, such as 127.0.0.1:8472.")
+    return IntakeSettings(region=region, peer_listen=peer_listen, peer=peer)
 
 
 def serve(node: NodeOption = Path()) -> None:

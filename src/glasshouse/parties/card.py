@@ -5,9 +5,12 @@
 {"keys":[{"public":"…","uses":["rebuild"]}],"name":"Lab","party":"lab","recipient":"age1…","roles":["rebuilder"],
  "schema":"glasshouse.card/v1","site":{"id":"bern","jurisdiction":"CH","name":"Bern"},
  "witness":{"key":"w.example+…","url":"http://…"}}
+
+The card of a site of a region has "intake":{"certificate":"<base64 DER>","peer":"https://…","region":"au","url":"http://…"}
 """
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -18,6 +21,7 @@ from glasshouse_verify.errors import FormatError
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, VerifierKey, format_vkey
 from glasshouse_verify.statement import Use
 
+from glasshouse.parties.certificates import create_peer
 from glasshouse.parties.errors import SettingsError
 from glasshouse.parties.hardware import generate_in_token
 from glasshouse.parties.keys import AGE_FILE, generate_identity, generate_key
@@ -28,7 +32,7 @@ from glasshouse.storage.errors import ObjectConflict
 CARD_FILE = "card.json"
 SCHEMA = "glasshouse.card/v1"
 MAX_CARD = 100_000
-_CHARTER_ROLES = {"conveyor": Role.VENDOR}
+_CHARTER_ROLES: dict[str, tuple[Role, ...]] = {"conveyor": (Role.VENDOR,), "intake": ()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,16 @@ class CardWitness:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CardIntake:
+    """The region that the site is for, where customers and the other sites reach it, and what it shows to these."""
+
+    region: Identifier
+    url: str
+    peer: str
+    certificate: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """The whole card."""
 
@@ -80,6 +94,7 @@ class Card:
     acts_for: Identifier | None = None
     ledger: CardLedger | None = None
     witness: CardWitness | None = None
+    intake: CardIntake | None = None
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -174,7 +189,7 @@ def _blank_card(node: Node, recipient: str | None) -> Card:
         schema=SCHEMA,
         party=Identifier(settings.party),
         name=Text(settings.name),
-        roles=tuple(_CHARTER_ROLES.get(role) or Role(role) for role in settings.roles),
+        roles=tuple(named for role in settings.roles for named in _charter_roles(role)),
         site=CardSite(
             id=Identifier(settings.site.id),
             name=Text(settings.site.name),
@@ -183,6 +198,22 @@ def _blank_card(node: Node, recipient: str | None) -> Card:
         keys=(),
         recipient=recipient,
         acts_for=None if settings.acts_for is None else Identifier(settings.acts_for),
+        intake=_intake(node),
+    )
+
+
+def _charter_roles(role: str) -> tuple[Role, ...]:
+    """What the charter calls a party with such a node; a site of a region is named by the region instead."""
+    return _CHARTER_ROLES[role] if role in _CHARTER_ROLES else (Role(role),)
+
+
+def _intake(node: Node) -> CardIntake | None:
+    settings = node.settings
+    if settings.intake is None:
+        return None
+    certificate = create_peer(node.keys, settings.name, node.peer_url, int(time.time()))
+    return CardIntake(
+        region=Identifier(settings.intake.region), url=node.url, peer=node.peer_url, certificate=certificate
     )
 
 

@@ -1,8 +1,10 @@
-"""X.509 certificates for what Windows and RFC 3161 ask for: code signing and time-stamping.
+"""X.509 certificates for what Windows and RFC 3161 ask for, and for the connections between the sites of a region.
 
     keys/codesign.key           the private key (RSA, PKCS #8 PEM, mode 0600)
     keys/codesign.pem           its certificate, then intermediate ones if there are any: what goes into a signature
     keys/codesign-root.pem      the root, for those who check the chain with a tool of their own
+    keys/peer.key, peer.pem     what a site of a region shows to the others (ECDSA P-256, signed by itself); the charter
+                                names the certificate
 
 A vendor whose certificate comes from a public authority puts these files in place. `create_chain` makes them for
 everybody else: a root that signs one certificate and whose key is never written down. A charter pins certificates by
@@ -10,11 +12,14 @@ the SHA-256 of their DER (`fingerprint`), so who issued them does not matter to 
 """
 
 import datetime
+import ipaddress
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -30,6 +35,7 @@ ROOT_SUFFIX = "-root.pem"
 RSA_BITS = 3072
 LEAF_DAYS = 3 * 365
 ROOT_DAYS = 10 * 365
+PEER = "peer"
 
 
 class Purpose(StrEnum):
@@ -75,6 +81,33 @@ def create_chain(directory: Path, purpose: Purpose, organisation: str, now: int)
     return fingerprint(leaf)
 
 
+def create_peer(directory: Path, organisation: str, url: str, now: int) -> bytes:
+    """Make the key and the certificate that a site shows to its peers at `url`; returns the certificate's DER.
+
+    `now` is Unix seconds. Raises ObjectConflict where the files are there already.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    start = datetime.datetime.fromtimestamp(now, tz=datetime.UTC).replace(microsecond=0)
+    name, host = _name(organisation, f"{organisation} peer"), urlsplit(url).hostname or "localhost"
+    try:
+        reached: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        reached = x509.DNSName(host)
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    certificate = (
+        _builder(name, name, key.public_key(), start, ROOT_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(usage, critical=False)
+        .add_extension(x509.SubjectAlternativeName([reached]), critical=False)
+        .sign(key, SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    files.create(directory / f"{PEER}{KEY_SUFFIX}", pem, mode=0o600)
+    files.create(directory / f"{PEER}{CERTIFICATE_SUFFIX}", certificate.public_bytes(Encoding.PEM), mode=0o600)
+    return certificate.public_bytes(Encoding.DER)
+
+
 def load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     """The certificates of a PEM file in order, the signer's own first; raises KeyUnavailable."""
     try:
@@ -101,7 +134,11 @@ def _name(organisation: str, common: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public: RSAPublicKey, start: datetime.datetime, days: int
+    subject: x509.Name,
+    issuer: x509.Name,
+    public: RSAPublicKey | ec.EllipticCurvePublicKey,
+    start: datetime.datetime,
+    days: int,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()

@@ -46,7 +46,8 @@ KEY_USES: dict[str, tuple[Use, ...]] = {
     "conveyor": (Use.PROVENANCE,),
     "release": (Use.SOURCE, Use.RELEASE, Use.HOLD),
     "rebuild": (Use.COMMIT, Use.REBUILD, Use.PROVENANCE),
-    "audit": (Use.STATUS, Use.HOLD, Use.FINDING),
+    "audit": (Use.STATUS, Use.HOLD, Use.FINDING, Use.INSPECTION),
+    "intake": (Use.RECEIPT, Use.INVENTORY, Use.ACCESS),
     "log": (),
     "witness": (),
 }
@@ -56,6 +57,7 @@ ROLE_KEYS: dict[str, tuple[str, ...]] = {
     "conveyor": ("conveyor", "release"),
     "rebuilder": ("rebuild",),
     "auditor": ("audit",),
+    "intake": ("intake",),
     "member": ("member",),
 }
 
@@ -127,6 +129,22 @@ class AuditorSettings(Settings):
     proposes: bool = False
 
 
+class IntakeSettings(Settings):
+    """A site of a region: what it takes customers' data for, and where the region's other sites reach it.
+
+    `peer` is their way to it where that is not https:// and `peer_listen`; `custody` what its operator counts on, which
+    must be what the charter says; `indicators` a released rule database (its directory, or a list of hashes).
+    """
+
+    region: Id
+    peer_listen: Annotated[str, StringConstraints(pattern=rf"^[^\s:]+:{_PORT}$")]
+    peer: str | None = None
+    custody: Literal["dual", "site"] = "dual"
+    indicators: str | None = None
+    requests_per_second: float = Field(default=100.0, gt=0)
+    max_file_bytes: int = Field(default=64 * 2**30, gt=0)
+
+
 class DatabaseSettings(Settings):
     """PostgreSQL: a DSN, or none for the embedded one."""
 
@@ -177,6 +195,7 @@ class NodeSettings(Settings):
     conveyor: ConveyorSettings | None = None
     rebuilder: RebuilderSettings | None = None
     auditor: AuditorSettings | None = None
+    intake: IntakeSettings | None = None
     timestamp: TimestampSettings | None = None
     database: DatabaseSettings = DatabaseSettings()
     objects: ObjectSettings = ObjectSettings()
@@ -290,6 +309,14 @@ class Node:
         if serve is None:
             raise SettingsError("serve", "the node serves nothing", 'Add [serve] listen = "127.0.0.1:8471".')
         return serve.url or f"http://{serve.listen}"
+
+    @cached_property
+    def peer_url(self) -> str:
+        """Where the other sites of its region reach the node; raises SettingsError where it is no site."""
+        intake = self.settings.intake
+        if intake is None:
+            raise SettingsError("intake", "the node is no site of a region", "Add a table [intake].")
+        return intake.peer or f"https://{intake.peer_listen}"
 
     @cached_property
     def pin(self) -> bytes:

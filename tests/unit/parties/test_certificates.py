@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from glasshouse.parties.certificates import Purpose, create_chain, fingerprint, load_certificates
+from glasshouse.parties.certificates import Purpose, create_chain, create_peer, fingerprint, load_certificates
 from glasshouse.parties.errors import KeyUnavailable
 from glasshouse.storage.errors import ObjectConflict
 
@@ -18,6 +18,22 @@ USAGE = {
     Purpose.CODE_SIGNING: ExtendedKeyUsageOID.CODE_SIGNING,
     Purpose.TIME_STAMPING: ExtendedKeyUsageOID.TIME_STAMPING,
 }
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [("https://127.0.0.1:8472", "127.0.0.1"), ("https://zurich-1.acme.example:1", "zurich-1.acme.example")],
+)
+def test_what_a_site_shows_to_its_peers(url: str, host: str, tmp_path: Path) -> None:
+    made = create_peer(tmp_path, "Acme Security", url, NOW)
+    (certificate,) = load_certificates(tmp_path / "peer.pem")
+    assert made == certificate.public_bytes(Encoding.DER)
+    certificate.verify_directly_issued_by(certificate)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(name.value) for name in names] == [host]
+    assert stat.S_IMODE((tmp_path / "peer.key").stat().st_mode) == 0o600
+    with pytest.raises(ObjectConflict):
+        create_peer(tmp_path, "Acme Security", url, NOW)
 
 
 @pytest.mark.parametrize("purpose", Purpose)

@@ -51,6 +51,10 @@ poll_seconds = 5.0
 [auditor]
 proposes = true
 
+[intake]
+region = "au"
+peer_listen = "127.0.0.1:8472"
+
 [database]
 dsn = "postgresql://localhost/acme"
 
