@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from glasshouse_verify.charter import Chain, apply_patch, entitled, verified_keyids
+from glasshouse_verify.charter import Chain, Charter, apply_patch, entitled, verified_keyids
 from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import format_envelope, parse_envelope, statement_id
 from glasshouse_verify.errors import QuorumError
+from glasshouse_verify.region import regions_of
 from glasshouse_verify.report import utc
 from glasshouse_verify.statement import Use, parse_statement
 
@@ -24,9 +25,18 @@ from glasshouse.cli.wiring import (
     read_pin,
 )
 from glasshouse.parties.card import CARD_FILE, parse_card
-from glasshouse.parties.drafting import draft_amendment, draft_first, draft_join, draft_stop, parse_terms
+from glasshouse.parties.drafting import (
+    draft_amendment,
+    draft_first,
+    draft_join,
+    draft_nodes,
+    draft_stop,
+    parse_region_terms,
+    parse_terms,
+)
 from glasshouse.parties.errors import SettingsError
 from glasshouse.parties.node import open_node
+from glasshouse.parties.region_terms import draft_countries, draft_regions
 from glasshouse.parties.signer import add_signature, sign_statement
 from glasshouse.storage import files
 
@@ -60,14 +70,23 @@ def sign(
     data = document.read_bytes().rstrip(b"\n")
     signer = open_node(node).signer(NAME)
     if data.startswith(b'{"payload":'):
-        envelope = add_signature(parse_envelope(data), signer)
+        signed = parse_envelope(data)
+        _check_regions(signed.payload)
+        envelope = add_signature(signed, signer)
     else:
-        parse_statement(data)
+        _check_regions(data)
         envelope = sign_statement(data, signer)
     files.write(out, format_envelope(envelope))
     count = len(envelope.signatures)
     answer = {"schema": "glasshouse.charter-sign/v1", "out": str(out), "signatures": count}
     emit(answer, f"Wrote {out}: {count} signatures", as_json=as_json)
+
+
+def _check_regions(payload: bytes) -> None:
+    """Nobody signs regions that break a rule; the chain of charters carries them unread."""
+    charter = parse_statement(payload).predicate
+    if isinstance(charter, Charter):
+        regions_of(charter)
 
 
 @app.command()
@@ -153,6 +172,44 @@ def stop(
 
 
 @app.command()
+def country(
+    countries: Annotated[list[str], typer.Argument(help="the countries (ISO 3166-1 codes, such as NZ)")],
+    region: Annotated[str, typer.Option("--region", help="the region that takes their data, such as au")],
+    node: NodeOption = Path(),
+    out: Annotated[Path, typer.Option("--out", help="the merge patch to write")] = Path("patch.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write the merge patch that adds countries to a region of the charter; then: charter amend."""
+    with open_session(node) as session:
+        history = session.follow()
+        closed = [r.predicate.epoch for r in history.standing(Use.INVENTORY) if r.predicate.region == region]
+        epoch = max(closed) + 1 if closed else None
+        patch = draft_countries(history.chain.newest.charter, region, countries, epoch)
+    files.write(out, json.dumps(patch, indent=2).encode())
+    document = {"schema": "glasshouse.charter-country/v1", "out": str(out), "region": region, "countries": countries}
+    emit(document, f"Wrote {out}; propose it with: glasshouse charter amend {out}", as_json=as_json)
+
+
+@app.command()
+def region(
+    terms: Annotated[Path, typer.Argument(help="tables [regions.ID] (TOML)", exists=True, dir_okay=False)],
+    cards: Annotated[list[Path], typer.Argument(help="card.json of their sites and custodians", exists=True)],
+    node: NodeOption = Path(),
+    out: Annotated[Path, typer.Option("--out", help="the merge patch to write")] = Path("patch.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write the merge patch that brings regions and their sites into the charter, or gives a region other rules."""
+    agreed = parse_region_terms(terms.read_bytes().decode(errors="replace"))
+    shown = [parse_card(card.read_bytes()) for card in cards]
+    with open_session(node) as session:
+        newest = session.follow().chain.newest.charter
+    patch = draft_nodes(newest, shown) | draft_regions(newest, agreed, shown)
+    files.write(out, json.dumps(patch, indent=2).encode())
+    document = {"schema": "glasshouse.charter-region/v1", "out": str(out), "regions": list(agreed)}
+    emit(document, f"Wrote {out}; propose it with: glasshouse charter amend {out}", as_json=as_json)
+
+
+@app.command()
 def vote(
     identity: Annotated[str, typer.Argument(help="the id of the proposed charter")],
     node: NodeOption = Path(),
@@ -166,6 +223,7 @@ def vote(
             raise SettingsError(
                 "id", f"no charter {identity[:16]}… is open for votes", "See: glasshouse charter history."
             )
+        _check_regions(envelope.payload)
         index = session.post(add_signature(envelope, session.signer(NAME)))
     document = {"schema": "glasshouse.charter-vote/v1", "id": identity, "entry": index}
     emit(document, f"Voted at entry {index}. Where it stands: glasshouse charter history", as_json=as_json)

@@ -1,6 +1,6 @@
 """Drafting charters: the first from the parties' cards and the terms they agreed on, later ones as amendments.
 
-The terms are what no card can say (TOML):
+The terms are what no card can say, tables of regions (`region_terms`) among it (TOML):
 
     initiative = "Glasshouse demo initiative"
     proposer = "acme"
@@ -39,26 +39,44 @@ from glasshouse_verify.charter import Charter, Link, apply_patch, check_successo
 from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.ed25519 import keyid
 from glasshouse_verify.encoding import encode_base64
+from glasshouse_verify.region import regions_of
 from glasshouse_verify.statement import Use, make_statement
 
 from glasshouse.parties.card import Card
 from glasshouse.parties.errors import SettingsError
+from glasshouse.parties.region_terms import regions_from_terms
 
 _TERMS = ("initiative", "ledger", "members", "products", "proposer", "status")
+_OPTIONAL = ("regions",)
 
 
 def parse_terms(text: str) -> dict[str, Any]:
     """Parse the terms; raises SettingsError naming a table that is missing or unknown."""
-    try:
-        terms = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError("terms", f"is not TOML: {error}", "Mend the line named.") from error
+    terms = _parse(text)
     for name in (*_TERMS, *terms):
         if name not in terms:
             raise SettingsError(f"terms.{name}", "is missing", "Add it to the terms.")
-        if name not in _TERMS:
+        if name not in (*_TERMS, *_OPTIONAL):
             raise SettingsError(f"terms.{name}", "is not a known member", "Remove it from the terms.")
     return terms
+
+
+def parse_region_terms(text: str) -> dict[str, Any]:
+    """The tables `[regions.ID]` of a file that holds nothing else, by id; raises SettingsError."""
+    terms = _parse(text)
+    regions = terms.pop("regions", None)
+    if not isinstance(regions, dict) or not regions:
+        raise SettingsError("terms.regions", "is missing", "Write a table such as [regions.au].")
+    for name in terms:
+        raise SettingsError(f"terms.{name}", "is no table of a region", "Remove it from the terms.")
+    return regions
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError("terms", f"is not TOML: {error}", "Mend the line named.") from error
 
 
 def draft_first(terms: dict[str, Any], cards: Iterable[Card], now: int) -> bytes:
@@ -90,7 +108,11 @@ def draft_first(terms: dict[str, Any], cards: Iterable[Card], now: int) -> bytes
         "status": terms["status"],
         "products": terms["products"],
     }
-    return make_statement(Use.CHARTER, decode(Charter, document, "charter"))
+    if "regions" in terms:
+        document["regions"] = regions_from_terms(terms["regions"], cards)
+    charter: Charter = decode(Charter, document, "charter")
+    regions_of(charter)
+    return make_statement(Use.CHARTER, charter)
 
 
 def _parties(cards: Iterable[Card]) -> dict[str, Any]:
@@ -154,6 +176,16 @@ def draft_join(cards: Iterable[Card], *, vouchers: bool = False) -> dict[str, An
     return patch | ({"ledger": ledger} if ledger else {})
 
 
+def draft_nodes(newest: Charter, cards: Iterable[Card]) -> dict[str, Any]:
+    """The merge patch that adds nodes: the keys and sites of their cards. Known parties keep the roles they have."""
+    patch = draft_join(cards)
+    for party, entry in patch["parties"].items():
+        known = newest.parties.get(party)
+        if known is not None:
+            entry["roles"] = list(dict.fromkeys((*(role.value for role in known.roles), *entry["roles"])))
+    return patch
+
+
 def draft_stop(newest: Charter, kid: str, index: int) -> dict[str, Any]:
     """The merge patch from which on a key no longer counts: at `index` and after. Raises SettingsError.
 
@@ -187,9 +219,13 @@ def draft_move(
 
 
 def draft_amendment(newest: Link, patch: dict[str, Any], proposer: str, now: int) -> bytes:
-    """The payload of the next version: `newest` with a merge patch applied. Raises FormatError or CharterError."""
+    """The payload of the next version: `newest` with a merge patch applied.
+
+    Raises FormatError or CharterError, also for regions that break a rule.
+    """
     document = apply_patch(encode(newest.charter), patch)
     document |= {"version": newest.charter.version + 1, "previous": newest.id, "party": proposer, "time": now}
     charter: Charter = decode(Charter, document, "charter")
     check_successor(newest.charter, newest.id, charter)
+    regions_of(charter)
     return make_statement(Use.CHARTER, charter)

@@ -5,42 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drafts import NOW, PARTIES, SERVE, TERMS, make
 from glasshouse_verify.charter import Chain, Charter, Role
 from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.errors import CharterError, FormatError, QuorumError
 from glasshouse_verify.statement import Use, parse_statement
 
-from glasshouse.parties import drafting
-from glasshouse.parties.card import Card, create_node
+from glasshouse.parties.card import Card
 from glasshouse.parties.drafting import draft_amendment, draft_first, parse_terms, party_of
 from glasshouse.parties.errors import SettingsError
-from glasshouse.parties.node import Node, NodeSettings
+from glasshouse.parties.node import Node
 from glasshouse.parties.signer import sign_statement
-
-# The terms in the module's own documentation are those of the tests.
-TERMS = drafting.__doc__.partition("(TOML):")[2].replace("\n    ", "\n") if drafting.__doc__ else ""
-SERVE = {"listen": "127.0.0.1:8471"}
-PARTIES: dict[str, dict[str, Any]] = {
-    "acme": {"ledger": {"origin": "ledger.acme.example"}, "serve": SERVE, "conveyor": {}, "member": True},
-    "lab": {"rebuilder": {}, "auditor": {}, "member": True},
-    "second": {"rebuilder": {}, "auditor": {}},
-    "ngo": {"member": True},
-    "w1": {"witness": {"name": "w1.example"}, "serve": SERVE},
-    "w2": {"witness": {"name": "w2.example"}, "serve": SERVE},
-}
-NOW = 1_800_000_000
 
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Node, Card]]:
     return {party: make(tmp_path_factory.mktemp(party), party, **roles) for party, roles in PARTIES.items()}
-
-
-def make(directory: Path, party: str, **settings: Any) -> tuple[Node, Card]:
-    site = {"id": f"{party}-site", "name": party, "jurisdiction": "CH"}
-    node = Node(directory, NodeSettings.model_validate({"party": party, "name": party, "site": site} | settings))
-    return node, create_node(node)
 
 
 @pytest.fixture(scope="module")
