@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pkcs11
 import pytest
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
@@ -22,7 +23,7 @@ needs_softhsm = pytest.mark.skipif(
 def token_store(directory: Path) -> Iterator[dict[str, str]]:
     """A place for tokens of its own; yields the environment in which commands find it, set for this process too.
 
-    A process loads the module once and keeps to the place that it found then.
+    A process that has loaded the module keeps to the place that it found then, until it is finalized.
     """
     tokens, settings = directory / "tokens", directory / "softhsm2.conf"
     tokens.mkdir(mode=0o700)
@@ -30,6 +31,8 @@ def token_store(directory: Path) -> Iterator[dict[str, str]]:
     before = os.environ.get("SOFTHSM2_CONF")
     os.environ["SOFTHSM2_CONF"] = str(settings)
     yield {"SOFTHSM2_CONF": str(settings)}
+    if str(MODULE) in pkcs11._loaded:
+        pkcs11.lib(str(MODULE)).finalize()
     if before is None:
         del os.environ["SOFTHSM2_CONF"]
     else:

@@ -77,7 +77,7 @@ class HardwareSigner:
     def __init__(self, place: TokenKey) -> None:
         self._place = place
         self._lock = threading.Lock()
-        self._key, self.public = _find_key(_open_session(place), place)
+        self._key, self.public = _find_key(open_session(place), place)
         self.keyid = keyid(self.public)
 
     def sign(self, message: bytes) -> bytes:
@@ -88,13 +88,13 @@ class HardwareSigner:
             try:
                 signature = self._sign(message)
             except PKCS11Error:
-                self._key, public = _find_key(_open_session(self._place), self._place)
+                self._key, public = _find_key(open_session(self._place), self._place)
                 if public != self.public:
                     raise KeyUnavailable(f"{self._place} is not the key that it was") from None
                 try:
                     signature = self._sign(message)
                 except PKCS11Error as error:
-                    raise KeyUnavailable(f"{self._place} does not sign: {_reason(error)}") from error
+                    raise KeyUnavailable(f"{self._place} does not sign: {reason_of(error)}") from error
         try:
             verify(self.public, message, signature, str(self._place))
         except SignatureError as error:
@@ -115,7 +115,7 @@ def generate_in_token(place: TokenKey) -> bytes:
     from pkcs11 import Attribute, KeyType, Mechanism, PKCS11Error
     from pkcs11.util.ec import encode_named_curve_parameters
 
-    session = _open_session(place, write=True)
+    session = open_session(place, write=True)
     try:
         if any(True for _ in session.get_objects({Attribute.LABEL: place.label})):
             raise KeyUnavailable(f"the label is taken: there is a {place} already")
@@ -133,7 +133,7 @@ def generate_in_token(place: TokenKey) -> bytes:
         if not key[Attribute.NEVER_EXTRACTABLE]:
             raise KeyUnavailable(f"the token made {place}, but does not vouch that it can never be read out")
     except PKCS11Error as error:
-        raise KeyUnavailable(f"the token made no {place}: {_reason(error)}") from error
+        raise KeyUnavailable(f"the token made no {place}: {reason_of(error)}") from error
     return public
 
 
@@ -141,15 +141,15 @@ def is_never_extractable(place: TokenKey) -> bool:
     """Whether the token says that the key was made in it and could at no time be read out."""
     from pkcs11 import Attribute, PKCS11Error
 
-    key, _ = _find_key(_open_session(place), place)
+    key, _ = _find_key(open_session(place), place)
     try:
         return bool(key[Attribute.LOCAL] and key[Attribute.NEVER_EXTRACTABLE] and key[Attribute.ALWAYS_SENSITIVE])
     except PKCS11Error:
         return False
 
 
-def _open_session(place: TokenKey, *, write: bool = False) -> "Session":
-    """A session with the token's user signed in."""
+def open_session(place: TokenKey, *, write: bool = False) -> "Session":
+    """A session with the token's user signed in; raises KeyUnavailable, or PinRefused."""
     import pkcs11
 
     token, pin = _find_token(place), place.read_pin()
@@ -169,7 +169,7 @@ def _open_session(place: TokenKey, *, write: bool = False) -> "Session":
         except pkcs11.PinLocked as error:
             raise PinRefused(f"token {place.token!r} is locked after wrong PINs; its officer can unlock it") from error
         except pkcs11.PKCS11Error as error:
-            raise KeyUnavailable(f"token {place.token!r} does not open: {_reason(error)}") from error
+            raise KeyUnavailable(f"token {place.token!r} does not open: {reason_of(error)}") from error
 
 
 def _find_token(place: TokenKey) -> "Token":
@@ -180,7 +180,7 @@ def _find_token(place: TokenKey) -> "Token":
     try:
         library = pkcs11.lib(place.module)
     except pkcs11.PKCS11Error as error:
-        raise KeyUnavailable(f"{place.module} is no PKCS#11 library that works here: {_reason(error)}") from error
+        raise KeyUnavailable(f"{place.module} is no PKCS#11 library that works here: {reason_of(error)}") from error
     try:
         return library.get_token(token_label=place.token)
     except pkcs11.NoSuchToken:
@@ -188,7 +188,7 @@ def _find_token(place: TokenKey) -> "Token":
     except pkcs11.MultipleTokensReturned:
         raise KeyUnavailable(f"there are several tokens {place.token!r}; give each a label of its own") from None
     except pkcs11.PKCS11Error as error:
-        raise KeyUnavailable(f"{place.module} shows no tokens: {_reason(error)}") from error
+        raise KeyUnavailable(f"{place.module} shows no tokens: {reason_of(error)}") from error
 
 
 def _find_key(session: "Session", place: TokenKey) -> tuple[Any, bytes]:
@@ -204,7 +204,7 @@ def _find_key(session: "Session", place: TokenKey) -> tuple[Any, bytes]:
     except pkcs11.MultipleObjectsReturned:
         raise KeyUnavailable(f"there is more than one {place}") from None
     except pkcs11.PKCS11Error as error:
-        raise KeyUnavailable(f"{place} cannot be used: {_reason(error)}") from error
+        raise KeyUnavailable(f"{place} cannot be used: {reason_of(error)}") from error
     # PKCS#11 3.0 has the point as an OCTET STRING in DER, some tokens give the 32 bytes alone.
     raw = bytes(point).removeprefix(_OCTETS_OF_32) if len(point) > 32 else bytes(point)
     try:
@@ -213,5 +213,6 @@ def _find_key(session: "Session", place: TokenKey) -> tuple[Any, bytes]:
         raise KeyUnavailable(f"{place} is no Ed25519 key: {error.reason}") from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What a PKCS#11 library says about a failure, which may be nothing but its code."""
     return f"{type(error).__name__} {error}".rstrip()

@@ -67,7 +67,7 @@ def test_the_key_cannot_be_read_out(place: TokenKey) -> None:
 
     generate_in_token(place)
     assert is_never_extractable(place)
-    key: Any = hardware._find_key(hardware._open_session(place), place)[0]
+    key: Any = hardware._find_key(hardware.open_session(place), place)[0]
     assert key[pkcs11.Attribute.SENSITIVE]
     assert not key[pkcs11.Attribute.EXTRACTABLE]
     with pytest.raises(pkcs11.AttributeSensitive):
