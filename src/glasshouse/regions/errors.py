@@ -2,6 +2,9 @@
 
 RegionError
 ├── InvalidInput            a request or a document that breaks its format: .field, .reason, .fix
+│   └── UploadRefused       an upload that is not what it was declared to be; nothing of it was kept
+├── AlreadyStored           this customer has stored this content: .receipt
+├── JournalConflict         two sites' journals, or a journal and its database, contradict each other
 ├── SealSpent               a sealing stream used after its end, or a key given a second stream
 ├── Unverifiable            sealed or wrapped bytes that fail authentication; nothing of them was used
 │   ├── SealBroken          an object altered, cut short, extended, out of order, or another object's or region's
@@ -10,7 +13,9 @@ RegionError
 ├── CustodyRefused          the supervisor's key service declines, and has recorded that: .reason, .field, .fix
 └── Unavailable             something this room needs does not answer; trying again later may help
     ├── KeysUnavailable     a key service: its files, token or server
-    └── CustodyUnavailable  the supervisor's key service
+    ├── CustodyUnavailable  the supervisor's key service
+    ├── PeerUnavailable     another site of the region
+    └── Short               too few sites can store an object now: .retry_after_seconds
 """
 
 
@@ -24,6 +29,22 @@ class InvalidInput(RegionError):
     def __init__(self, field: str, reason: str, fix: str) -> None:
         super().__init__(f"{field}: {reason}. {fix}")
         self.field, self.reason, self.fix = field, reason, fix
+
+
+class UploadRefused(InvalidInput):
+    """An upload is not what it was declared to be. Nothing of it was kept."""
+
+
+class AlreadyStored(RegionError):
+    """The customer has stored this content already; `receipt` is the envelope given for it."""
+
+    def __init__(self, receipt: bytes) -> None:
+        super().__init__("this content is stored already")
+        self.receipt = receipt
+
+
+class JournalConflict(RegionError):
+    """Records contradict each other: one of the sites was rolled back, or is another's. A person has to look."""
 
 
 class SealSpent(RegionError):
@@ -64,3 +85,15 @@ class KeysUnavailable(Unavailable):
 
 class CustodyUnavailable(Unavailable):
     """The supervisor's key service does not answer."""
+
+
+class PeerUnavailable(Unavailable):
+    """Another site of the region does not answer."""
+
+
+class Short(Unavailable):
+    """Fewer sites than the charter asks for can store an object now. None of it is acknowledged."""
+
+    def __init__(self, text: str, *, retry_after_seconds: int = 5) -> None:
+        super().__init__(text)
+        self.retry_after_seconds = retry_after_seconds

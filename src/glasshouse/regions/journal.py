@@ -1,0 +1,234 @@
+"""Journals: what happened at each site, in order, without a gap, and a replica of that at every other site.
+
+An event is canonical JSON; its digest is the SHA-256 of that, and each event extends its journal's chain:
+
+    {"category":"suspicious",…,"handle":"9f2c…","kind":"stored","number":1042,"position":2077,"site":"zurich-1"}
+    chain = SHA-256(chain before ‖ digest)          32 zero bytes before the first
+
+So two sites that agree on position and chain agree on everything before. `stored` carries what the receipt says and the
+sealed object's digest and size; the other kinds carry what their owners put into them:
+
+    stored     an object was taken; the only kind with a receipt number
+    removed    {"reason","time",…}: the object is gone, at every site; a tombstone takes its place
+    held       a legal hold begins      released   it ends
+    epoch      {"epoch":n,"cut":{site: position}}: inventory n is closed; receipts name n + 1 from here on
+    counters   {"received":…,"refused":…}: uploads at this site since it began
+
+What an event does to the tables happens in the transaction that adds it, by the appliers of its kind, at the site
+itself and at its peers alike. Specification: docs/spec/journal.md.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+import psycopg
+from glasshouse_verify.encoding import JSON, format_json, parse_json
+
+from glasshouse.regions.errors import JournalConflict
+from glasshouse.storage.db import Database, Row, load_migrations, load_queries, migrate
+
+QUERIES = load_queries(__package__)
+START = bytes(32)
+MAX_BODY_BYTES = 1 << 20
+
+Kind = StrEnum("Kind", "STORED REMOVED HELD RELEASED EPOCH COUNTERS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """How far a journal is: last position, last receipt number, chain; uploads received and refused since it began."""
+
+    position: int
+    number: int
+    chain: bytes
+    received: int
+    refused: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What is to become an event of this site's journal: any kind but `stored`, which only uploads lead to.
+
+    `handle` names the object of `removed`, `held` and `released`. `body` must not use the names of an event's own
+    members: handle, kind, number, position, site.
+    """
+
+    kind: Kind
+    handle: str | None = None
+    body: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One event. `body` holds its kind's members; it is None for `stored` once the object was erased."""
+
+    site: str
+    position: int
+    kind: Kind
+    handle: str | None = None
+    number: int | None = None
+    body: Mapping[str, JSON] | None
+    digest: bytes
+
+    @classmethod
+    def make(
+        cls, site: str, position: int, kind: Kind, handle: str | None, number: int | None, body: Mapping[str, JSON]
+    ) -> "Event":
+        """An event with its digest. Raises FormatError for a body without canonical JSON."""
+        own: dict[str, JSON] = {"kind": kind.value, "position": position, "site": site}
+        if handle is not None:
+            own["handle"] = handle
+        if number is not None:
+            own["number"] = number
+        digest = hashlib.sha256(format_json({**body, **own})).digest()
+        return cls(site=site, position=position, kind=kind, handle=handle, number=number, body=body, digest=digest)
+
+
+Applier = Callable[["psycopg.Connection[Row]", Sequence[Event], bool], None]
+"""Applies events of one kind, in order, inside the transaction that adds them; the flag: in this site's own journal."""
+
+
+def extended(chain: bytes, event: Event) -> bytes:
+    """The chain after an event."""
+    return hashlib.sha256(chain + event.digest).digest()
+
+
+def prepare(database: Database, *, region: str, site: str, peers: Iterable[str]) -> None:
+    """Bring the schema up to date and make the database this site's. Raises JournalConflict if it is another's."""
+    migrate(database, "regions", load_migrations(__package__))
+    peers = sorted(peers)
+    with database.transaction() as connection:
+        connection.execute(QUERIES["claim_site"], {"region": region, "site": site})
+        row = connection.execute(QUERIES["site"]).fetchone()
+        if row is None or row[:2] != (region, site):
+            found = "nobody" if row is None else f"the site {row[1]} of the region {row[0]}"
+            raise JournalConflict(f"the database belongs to {found}, not to the site {site} of the region {region}")
+        connection.execute(QUERIES["open_journals"], {"sites": [site, *peers]})
+        connection.execute(QUERIES["open_peers"], {"peers": peers})
+
+
+def heads(database: Database) -> dict[str, Head]:
+    """Every journal kept here, by its site: the cut of this moment."""
+    with database.transaction() as connection:
+        return read_heads(connection)
+
+
+def read_heads(connection: "psycopg.Connection[Row]") -> dict[str, Head]:
+    """As `heads`, in the caller's transaction."""
+    found = {}
+    for site, position, number, chain, received, refused in connection.execute(QUERIES["journals"]).fetchall():
+        found[str(site)] = Head(
+            position=_int(position),
+            number=_int(number),
+            chain=_bytes(chain),
+            received=_int(received),
+            refused=_int(refused),
+        )
+    return found
+
+
+def add_events(
+    connection: "psycopg.Connection[Row]",
+    site: str,
+    chain: bytes,
+    events: Sequence[Event],
+    appliers: Mapping[Kind, Applier],
+    *,
+    own: bool,
+) -> bytes:
+    """Add events to a journal and apply them, in the caller's transaction; the chain after them.
+
+    Objects of `stored` are the caller's business. The database refuses a gap.
+    """
+    chains = []
+    for event in events:
+        chain = extended(chain, event)
+        chains.append(chain)
+    connection.execute(
+        QUERIES["add_events"],
+        {
+            "site": site,
+            "positions": [event.position for event in events],
+            "kinds": [event.kind.value for event in events],
+            "numbers": [event.number for event in events],
+            "handles": [None if event.handle is None else bytes.fromhex(event.handle) for event in events],
+            "bodies": [
+                None if event.kind == Kind.STORED or event.body is None else format_json(dict(event.body))
+                for event in events
+            ],
+            "digests": [event.digest for event in events],
+            "chains": chains,
+        },
+    )
+    for kind in Kind:
+        chosen = [event for event in events if event.kind == kind]
+        if chosen and kind in appliers:
+            appliers[kind](connection, chosen, own)
+    return chain
+
+
+def parse_body(data: bytes) -> dict[str, JSON]:
+    """The body of an event as it is kept. Raises FormatError."""
+    value = parse_json(data, "event", MAX_BODY_BYTES)
+    if not isinstance(value, dict):
+        raise JournalConflict("an event in the database has no object for its body")
+    return value
+
+
+# --- what the kinds do ------------------------------------------------------------------------------------------------
+
+
+def _handles(events: Sequence[Event]) -> list[bytes]:
+    return [bytes.fromhex(event.handle) for event in events if event.handle is not None]
+
+
+def apply_removed(connection: "psycopg.Connection[Row]", events: Sequence[Event], _own: bool) -> None:
+    """The objects are gone: their keys, digests and signatures are wiped; the vault follows (see sweeping)."""
+    connection.execute(QUERIES["remove_objects"], {"handles": _handles(events)})
+
+
+def apply_holds(connection: "psycopg.Connection[Row]", events: Sequence[Event], _own: bool) -> None:
+    """A legal hold begins or ends."""
+    on_hold = events[0].kind == Kind.HELD
+    connection.execute(QUERIES["hold_objects"], {"handles": _handles(events), "on_hold": on_hold})
+
+
+def apply_epoch(connection: "psycopg.Connection[Row]", events: Sequence[Event], own: bool) -> None:
+    """Receipts of this site name the next inventory."""
+    if own:
+        connection.execute(QUERIES["set_epoch"], {"epoch": _int((events[-1].body or {}).get("epoch")) + 1})
+
+
+def apply_counters(connection: "psycopg.Connection[Row]", events: Sequence[Event], own: bool) -> None:
+    """A peer's counts; this site's own are counted as they happen."""
+    if not own:
+        body = events[-1].body or {}
+        counts = {"received": _int(body.get("received")), "refused": _int(body.get("refused"))}
+        connection.execute(QUERIES["set_counts"], {"site": events[-1].site, **counts})
+
+
+APPLIERS: Mapping[Kind, Applier] = MappingProxyType(
+    {
+        Kind.REMOVED: apply_removed,
+        Kind.HELD: apply_holds,
+        Kind.RELEASED: apply_holds,
+        Kind.EPOCH: apply_epoch,
+        Kind.COUNTERS: apply_counters,
+    }
+)
+"""What the kinds do of themselves; whoever opens a site may add to it."""
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise JournalConflict(f"{type(value).__name__} stands where a number was expected")
+    return value
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise JournalConflict(f"{type(value).__name__} stands where bytes were expected")
+    return value

@@ -1,0 +1,166 @@
+-- What one site keeps of its region: the journals, the objects, and how far each peer has come.
+-- The sealed objects themselves lie in the vault (a directory or a bucket) under their handles.
+create schema regions;
+
+-- One row only: a database belongs to one site of one region, for good.
+create table regions.site (
+    one boolean primary key default true check (one),
+    region text not null check (region <> ''),
+    site text not null check (site <> ''),
+    -- The inventory in which an object taken now will show up first.
+    epoch bigint not null default 1 check (epoch > 0),
+    created_at timestamptz not null default now()
+);
+
+-- The site's own journal, and its contiguous replicas of its peers' journals. Only events move a journal on.
+create table regions.journal (
+    site text primary key,
+    -- The last event's position and the last receipt's number; 0 before the first.
+    position bigint not null default 0 check (position >= 0),
+    number bigint not null default 0 check (number between 0 and position),
+    -- SHA-256(the chain before ‖ the event's digest), over every event up to position; 32 zero bytes before the first.
+    chain bytea not null default decode(repeat('00', 32), 'hex') check (octet_length(chain) = 32),
+    -- Uploads since it began; for a peer's journal as its last event `counters` says.
+    received bigint not null default 0,
+    refused bigint not null default 0 check (refused between 0 and received)
+);
+
+create table regions.event (
+    site text not null references regions.journal,
+    position bigint not null check (position > 0),
+    kind text not null check (kind in ('stored', 'removed', 'held', 'released', 'epoch', 'counters')),
+    number bigint check ((number is not null) = (kind = 'stored')),
+    handle bytea check (octet_length(handle) = 32),
+    -- Canonical JSON. An object's facts stand in regions.object and go when it is erased: here remains their digest.
+    body bytea check ((body is null) = (kind = 'stored')),
+    digest bytea not null check (octet_length(digest) = 32),
+    chain bytea not null check (octet_length(chain) = 32),
+    primary key (site, position),
+    check ((handle is not null) = (kind in ('stored', 'removed', 'held', 'released')))
+);
+create unique index event_number on regions.event (site, number) where kind = 'stored';
+create index event_handle on regions.event (handle) where handle is not null;
+
+-- Every object that this site holds, or held: taken by itself or by a peer. A handle is used once.
+create table regions.object (
+    handle bytea primary key check (octet_length(handle) = 32),
+    -- Who took it: its place in that site's journal, and the number of the receipt.
+    site text not null,
+    position bigint not null,
+    number bigint not null,
+    -- held → removed, never back.
+    state text not null default 'held' check (state in ('held', 'removed')),
+    on_hold boolean not null default false,
+    customer text,
+    country text,
+    customer_key bytea check (octet_length(customer_key) = 32),
+    sha256 bytea check (octet_length(sha256) = 32),
+    size bigint check (size >= 0),
+    category text,
+    retention bigint check (retention > 0),
+    epoch bigint check (epoch > 0),
+    charter bytea check (octet_length(charter) = 32),
+    party text,
+    salt bytea check (octet_length(salt) = 32),
+    -- Unix seconds.
+    taken bigint,
+    sealed_sha256 bytea check (octet_length(sealed_sha256) = 32),
+    sealed_size bigint check (sealed_size > 0),
+    -- The data key as this site keeps it.
+    wrapped_by text,
+    wrapped bytea,
+    -- The data key under this site's key alone, for the peers, until every one of them has acknowledged the object.
+    transfer_by text,
+    transfer bytea,
+    -- Key id (32 bytes) ‖ signature (64 bytes), of the taker first; null until `replicas` sites have signed the receipt.
+    signatures bytea check (octet_length(signatures) >= 96 and octet_length(signatures) % 96 = 0),
+    foreign key (site, position) references regions.event,
+    unique (site, number),
+    check (state = 'removed' or num_nulls(customer, country, sha256, size, category, retention, epoch, charter, party,
+        salt, taken, sealed_sha256, sealed_size, wrapped_by, wrapped) = 0),
+    check (state = 'held' or num_nonnulls(sha256, salt, wrapped, transfer) = 0),
+    check (state = 'held' or not on_hold)
+);
+-- The same content of the same customer is taken once, as long as it is held.
+create unique index object_once on regions.object (site, customer, sha256) where state = 'held';
+create index object_of_customer on regions.object (customer, sha256);
+create index object_unsigned on regions.object (site, position) where signatures is null and state = 'held';
+
+-- How far each peer has this site's journal, as the peer says.
+create table regions.peer (
+    site text primary key,
+    acknowledged bigint not null default 0 check (acknowledged >= 0)
+);
+
+-- Journals have no gaps, and neither have receipt numbers: what is added follows on what is there, or is refused.
+create function regions.grow() returns trigger
+language plpgsql as $$
+declare
+    sites integer;
+    grown integer;
+begin
+    select count(distinct site) into sites from added;
+    with batch as (
+        select site, min(position) as first, max(position) as last, count(*) as events,
+            min(number) as first_number, max(number) as last_number, count(number) as numbers
+        from added group by site
+    )
+    update regions.journal set
+        position = batch.last,
+        number = coalesce(batch.last_number, journal.number),
+        chain = (select chain from added where added.site = batch.site and added.position = batch.last)
+    from batch
+    where journal.site = batch.site
+        and batch.first = journal.position + 1 and batch.last = journal.position + batch.events
+        and (batch.numbers = 0 or (
+            batch.first_number = journal.number + 1 and batch.last_number = journal.number + batch.numbers
+        ));
+    get diagnostics grown = row_count;
+    if grown <> sites then
+        raise exception 'a journal has no gaps: its events and receipt numbers follow on each other';
+    end if;
+    return null;
+end
+$$;
+create trigger grow after insert on regions.event
+    referencing new table as added for each statement execute function regions.grow();
+
+create function regions.append_only() returns trigger
+language plpgsql as $$
+begin
+    raise exception 'events are only appended';
+end
+$$;
+create trigger append_only before update or delete on regions.event
+    for each statement execute function regions.append_only();
+
+create function regions.only_grows() returns trigger
+language plpgsql as $$
+begin
+    if tg_op = 'DELETE' then
+        raise exception 'a journal is never deleted';
+    end if;
+    if new.site <> old.site or new.position < old.position or new.number < old.number
+        or new.received < old.received or new.refused < old.refused then
+        raise exception 'a journal never goes back';
+    end if;
+    return new;
+end
+$$;
+create trigger only_grows before update or delete on regions.journal
+    for each row execute function regions.only_grows();
+
+create function regions.once_removed() returns trigger
+language plpgsql as $$
+begin
+    if tg_op = 'DELETE' then
+        raise exception 'the row of an object is never deleted';
+    end if;
+    if old.state = 'removed' and new.state <> 'removed' then
+        raise exception 'an object that was removed never comes back';
+    end if;
+    return new;
+end
+$$;
+create trigger once_removed before update or delete on regions.object
+    for each row execute function regions.once_removed();
