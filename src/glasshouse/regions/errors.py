@@ -5,6 +5,11 @@ RegionError
 │   └── UploadRefused       an upload that is not what it was declared to be; nothing of it was kept
 ├── AlreadyStored           this customer has stored this content: .receipt
 ├── JournalConflict         two sites' journals, or a journal and its database, contradict each other
+├── SiteRefused             a site's configuration contradicts the charter: .field, .reason, .fix
+├── NotSignedIn             a request without a valid token of a customer
+├── Forbidden               what the customer's own settings, or its allowance, rule out: .field, .reason, .fix
+├── TooManyRequests         a customer asks faster than the site allows: .retry_after_seconds
+├── WrongSite               data that belongs to another region: .region, .urls
 ├── SealSpent               a sealing stream used after its end, or a key given a second stream
 ├── Unverifiable            sealed or wrapped bytes that fail authentication; nothing of them was used
 │   ├── SealBroken          an object altered, cut short, extended, out of order, or another object's or region's
@@ -45,6 +50,42 @@ class AlreadyStored(RegionError):
 
 class JournalConflict(RegionError):
     """Records contradict each other: one of the sites was rolled back, or is another's. A person has to look."""
+
+
+class SiteRefused(RegionError):
+    """A site's configuration contradicts the charter: `field` names the member, `fix` says what to do about it."""
+
+    def __init__(self, field: str, reason: str, fix: str) -> None:
+        super().__init__(f"this site does not serve: {field}: {reason}. {fix}")
+        self.field, self.reason, self.fix = field, reason, fix
+
+
+class NotSignedIn(RegionError):
+    """The request carries no token, or one that is unknown or revoked."""
+
+
+class Forbidden(RegionError):
+    """The customer's own settings or its allowance rule this out."""
+
+    def __init__(self, field: str, reason: str, fix: str) -> None:
+        super().__init__(f"{field}: {reason}. {fix}")
+        self.field, self.reason, self.fix = field, reason, fix
+
+
+class TooManyRequests(RegionError):
+    """The customer asks faster than the site allows."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"too many requests of this customer; again in {retry_after_seconds} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class WrongSite(RegionError):
+    """The data belongs to another region; `urls` are its sites."""
+
+    def __init__(self, region: str, country: str, urls: tuple[str, ...]) -> None:
+        super().__init__(f"data of {country} belongs to the region {region}, which this site does not serve")
+        self.region, self.country, self.urls = region, country, urls
 
 
 class SealSpent(RegionError):
