@@ -26,8 +26,9 @@ from glasshouse.parties.node import Node
 from glasshouse.parties.timestamp import TimestampAuthority
 from glasshouse.storage import files
 from glasshouse.storage.db import Database
+from glasshouse.storage.errors import ClusterInUse
 from glasshouse.storage.objects import DirectoryStore, ObjectStore
-from glasshouse.storage.postgres import EmbeddedPostgres
+from glasshouse.storage.postgres import EmbeddedPostgres, running_dsn
 
 _LOG = logging.getLogger("glasshouse")
 
@@ -100,12 +101,22 @@ def _witness(node: Node, stack: contextlib.ExitStack) -> list[BaseRoute]:
 
 
 @contextlib.contextmanager
-def open_state(node: Node) -> Iterator[Database]:
-    """The node's PostgreSQL: its DSN, or the embedded one, started here and stopped with it."""
+def open_state(node: Node, *, join: bool = False) -> Iterator[Database]:
+    """The node's PostgreSQL: its DSN, or the embedded one, started here and stopped with it.
+
+    With `join`, one that another process of the node has started is used as it runs: for commands and workers beside
+    a node that serves.
+    """
     with contextlib.ExitStack() as stack:
         dsn = node.settings.database.dsn
         if dsn is None:
-            dsn = stack.enter_context(EmbeddedPostgres(node.data / "postgres")).dsn
+            place = node.data / "postgres"
+            try:
+                dsn = stack.enter_context(EmbeddedPostgres(place)).dsn
+            except ClusterInUse:
+                if not join:
+                    raise
+                dsn = running_dsn(place)
         yield stack.enter_context(Database(dsn))
 
 

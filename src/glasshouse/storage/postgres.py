@@ -95,7 +95,7 @@ class EmbeddedPostgres:
     @property
     def dsn(self) -> str:
         """The connection string of the node's role. It holds the password: never log it."""
-        return f"host={self._socket_directory} port=5432 dbname={DATABASE} user={ROLE} password={self._password}"
+        return _dsn(self._socket_directory, self._password)
 
     @property
     def pid(self) -> int | None:
@@ -177,6 +177,26 @@ class EmbeddedPostgres:
                 break
             time.sleep(_POLL_SECONDS)
         raise LauncherError(f"PostgreSQL did not start in {self._start_timeout_seconds:g} s: {_log_tail(self._home)}")
+
+
+def running_dsn(directory: Path) -> str:
+    """The connection string of the server that another process of the node has started; raises LauncherError.
+
+    For commands beside a node that serves. Whoever can read the node's password may use it.
+    """
+    directory = directory.absolute()
+    location = directory / "location"
+    with _explained(f"reading {directory}"):
+        password = (directory / "password").read_text()
+        home = Path(location.read_text()) if location.is_file() else directory / "home"
+    status = _status(home / "cluster")
+    if len(status) <= 7 or status[7] != "ready":
+        raise LauncherError(f"the PostgreSQL of {directory} is not ready")
+    return _dsn(Path(status[4]), password)
+
+
+def _dsn(sockets: Path, password: str) -> str:
+    return f"host={sockets} port=5432 dbname={DATABASE} user={ROLE} password={password}"
 
 
 def remove_cluster(directory: Path) -> None:

@@ -15,7 +15,7 @@ from glasshouse.storage import accounts
 from glasshouse.storage.accounts import Account, database_account, obstacle, postgres_binaries
 from glasshouse.storage.db import Database
 from glasshouse.storage.errors import ClusterInUse, DatabaseUnavailable, LauncherError
-from glasshouse.storage.postgres import EmbeddedPostgres, remove_abandoned, remove_cluster
+from glasshouse.storage.postgres import EmbeddedPostgres, remove_abandoned, remove_cluster, running_dsn
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="about starting as root")
 
@@ -48,6 +48,26 @@ def start_node(directory: Path, *words: str) -> tuple[subprocess.Popen[str], int
 def kill(node: subprocess.Popen[str]) -> None:
     node.kill()
     node.communicate()
+
+
+def test_a_command_beside_the_node_joins_its_server(tmp_path: Path) -> None:
+    node, _ = start_node(tmp_path)
+    try:
+        with pytest.raises(ClusterInUse), EmbeddedPostgres(tmp_path):
+            pass
+        with Database(running_dsn(tmp_path)) as database, database.transaction() as connection:
+            assert connection.execute("select n from kept").fetchall() == [(7,)]
+    finally:
+        kill(node)
+
+
+def test_where_nothing_runs_there_is_nothing_to_join(tmp_path: Path) -> None:
+    with pytest.raises(LauncherError, match="No such file"):
+        running_dsn(tmp_path)
+    with EmbeddedPostgres(tmp_path):
+        pass
+    with pytest.raises(LauncherError, match="not ready"):
+        running_dsn(tmp_path)
 
 
 def is_running(pid: int) -> bool:
