@@ -3,6 +3,11 @@
 `seeded("ann")` is Ann's key. What git itself makes is tested in unit/conveyor/test_ancestry.py and in e2e.
 """
 
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from glasshouse_verify.gitobject import object_id
 from glasshouse_verify.lineage import format_lineage, review_title
 from glasshouse_verify.sshsig import GIT_NAMESPACE, SshSignature, format_sshsig
@@ -54,6 +59,21 @@ class Story:
     def _add(self, kind: str, content: bytes) -> str:
         self.objects.append((kind, content))
         return object_id(kind, content, self.digits)
+
+
+def private_key(name: str) -> Ed25519PrivateKey:
+    """The key that `seeded` signs with."""
+    return Ed25519PrivateKey.from_private_bytes(sha256(name.encode()).digest())
+
+
+def write_ssh_key(directory: Path, name: str) -> Path:
+    """The same key as OpenSSH keeps it: NAME and NAME.pub in a directory."""
+    place = directory / name
+    place.touch(mode=0o600)
+    place.write_bytes(private_key(name).private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    line = private_key(name).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    (directory / f"{name}.pub").write_bytes(line + b" " + name.encode() + b"@example.org\n")
+    return place
 
 
 def signature(by: str, message: bytes, namespace: str = GIT_NAMESPACE, hash: str = "sha512") -> bytes:

@@ -8,6 +8,12 @@ from glasshouse.supervision.rules import RULES, Scene
 def alarms(world: World, now: int | None = None) -> dict[str, list[str]]:
     """Rule → the sentences of its alarms, for an auditor who sees the whole ledger and its blobs."""
     now = world.now if now is None else now
-    scene = Scene(history=world.history, now=now, has_blob=world.blobs.__contains__, document=world.blobs.get)
+    scene = Scene(
+        history=world.history,
+        now=now,
+        has_blob=world.blobs.__contains__,
+        document=world.blobs.get,
+        blob=world.blobs.get,
+    )
     found = {rule: [alarm.text for alarm in check(scene)] for rule, check in RULES.items()}
     return {rule: texts for rule, texts in found.items() if texts}

@@ -22,7 +22,9 @@ def world() -> World:
 
 
 def alarms(world: World, now: int = NOW) -> list[str]:
-    scene = Scene(history=world.history, now=now, has_blob=lambda _: True, document=world.blobs.get)
+    scene = Scene(
+        history=world.history, now=now, has_blob=lambda _: True, document=world.blobs.get, blob=world.blobs.get
+    )
     return [alarm.text for alarm in RULES["blindness"](scene)]
 
 

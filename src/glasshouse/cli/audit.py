@@ -11,7 +11,7 @@ from glasshouse_verify.statement import Status, Use
 from glasshouse.cli.wiring import JsonOption, LedgerOption, PinOption, emit, follow_pin, read_pin
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.history import History
-from glasshouse.supervision.auditor import documents, rows_of
+from glasshouse.supervision.auditor import blobs, documents, rows_of
 from glasshouse.supervision.errors import StatusDisputed
 from glasshouse.supervision.rules import RULES, Scene
 
@@ -58,13 +58,23 @@ def check(ledger: LedgerOption, pin: PinOption = Path("charter.json"), as_json: 
     emit(document, text, as_json=as_json)
 
 
+def scene_of(history: History, client: LedgerClient) -> Scene:
+    """What the auditor's rules see of a ledger now."""
+    return Scene(
+        history=history,
+        now=int(time.time()),
+        has_blob=client.has_blob,
+        document=documents(client.blob),
+        blob=blobs(client.blob),
+    )
+
+
 @app.command()
 def alarms(ledger: LedgerOption, pin: PinOption = Path("charter.json"), as_json: JsonOption = False) -> None:
     """Run the auditor's rules over a ledger oneself and print every alarm."""
     history = follow_pin(ledger, read_pin(pin))
     with LedgerClient(ledger) as client:
-        read = documents(client.blob)
-        scene = Scene(history=history, now=int(time.time()), has_blob=client.has_blob, document=read)
+        scene = scene_of(history, client)
         found = [
             {"rule": rule, "about": list(alarm.about), "text": alarm.text}
             for rule, rule_check in RULES.items()

@@ -18,7 +18,7 @@ from glasshouse.conveyor.store import Store, http_client
 from glasshouse.ledger.history import History, Record
 from glasshouse.parties.node import Node, RebuilderSettings
 from glasshouse.parties.signer import AgentSigner, sign_statement
-from glasshouse.supervision.auditor import Auditor, documents
+from glasshouse.supervision.auditor import Auditor
 from glasshouse.supervision.rebuilder import awaiting, commit_to, rebuild_release, uncommitted
 from glasshouse.supervision.workshop import Unbuilt, Workshop, forget
 
@@ -113,7 +113,7 @@ def auditing(session: Session) -> Job:
         session.history,
         proposes=node.settings.auditor is not None and node.settings.auditor.proposes,
         has_blob=session.client.has_blob,
-        document=documents(session.client.blob),
+        get_blob=session.client.blob,
     )
 
     def turn() -> bool:

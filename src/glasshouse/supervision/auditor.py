@@ -21,14 +21,14 @@ from glasshouse_verify.tree import HashReader, tree_root
 from glasshouse.ledger.errors import LedgerError, NotThere
 from glasshouse.ledger.history import History, Record
 from glasshouse.parties.signer import Signer, add_signature, sign_statement
-from glasshouse.supervision.rules import RULES, Scene
+from glasshouse.supervision.rules import RULES, Alarm, Scene
 
 MAX_CLOCK_SKEW_SECONDS = 300
 MAX_FINDING_TEXT = 2_000
 MAX_DOCUMENT_BYTES = 65_535
 KEPT_DOCUMENTS = 1_024
 # What a status speaks about: when one of these is logged, the next is due.
-_DUE_AFTER = (Use.CHARTER, Use.RELEASE, Use.REBUILD, Use.HOLD)
+_DUE_AFTER = (Use.CHARTER, Use.RELEASE, Use.REBUILD, Use.HOLD, Use.TRAP)
 
 
 class LedgerView(Protocol):
@@ -61,11 +61,12 @@ class Auditor:
         *,
         proposes: bool,
         has_blob: Callable[[str], bool],
-        document: Callable[[str], bytes | None],
+        get_blob: Callable[[str], bytes],
     ) -> None:
         self.party, self.signer, self.view, self.proposes = party, signer, view, proposes
-        self.has_blob, self.document = has_blob, document
+        self.has_blob, self.blob, self.document = has_blob, blobs(get_blob), documents(get_blob)
         self.history = history
+        self._judged: dict[str, tuple[Alarm, ...]] = {}
         self._recomputed = History(history.pin)
 
     @property
@@ -89,7 +90,14 @@ class Auditor:
             for r in self.history.standing(Use.FINDING)
             if r.predicate.party == self.party
         }
-        scene = Scene(history=self.history, now=now, has_blob=self.has_blob, document=self.document)
+        scene = Scene(
+            history=self.history,
+            now=now,
+            has_blob=self.has_blob,
+            document=self.document,
+            blob=self.blob,
+            judged=self._judged,
+        )
         for rule, check in RULES.items():
             for alarm in check(scene):
                 about = tuple(Digest(digest) for digest in alarm.about) or (Digest(self.history.pin_id),)
@@ -192,23 +200,37 @@ def head_of(origin: str, size: int, read: HashReader) -> Head:
     return Head(origin=origin, size=size, root=Digest(tree_root(size, read).hex()))
 
 
+def blobs(get_blob: Callable[[str], bytes]) -> Callable[[str], bytes | None]:
+    """How rules read blobs: what `get_blob` gives, checked; None where it has none."""
+
+    def blob(digest: str) -> bytes | None:
+        try:
+            data = get_blob(digest)
+        except LedgerError:
+            return None
+        return data if sha256(data).hexdigest() == digest else None
+
+    return blob
+
+
 def documents(get_blob: Callable[[str], bytes]) -> Callable[[str], bytes | None]:
-    """How rules read small blobs: what `get_blob` gives, checked; None where it has none, b"" for a blob too large.
+    """How rules read small blobs: the same, and b"" for a blob too large.
 
     Rules read the same ones at each step, so the last KEPT_DOCUMENTS are kept.
     """
+    blob = blobs(get_blob)
 
     @lru_cache(maxsize=KEPT_DOCUMENTS)
     def kept(digest: str) -> bytes:
-        data = get_blob(digest)
-        if sha256(data).hexdigest() != digest:
-            raise NotThere(f"the blob {digest[:16]}… has other content than its name says")
+        data = blob(digest)
+        if data is None:
+            raise NotThere(f"there is no blob {digest[:16]}…")
         return data if len(data) <= MAX_DOCUMENT_BYTES else b""
 
     def document(digest: str) -> bytes | None:
         try:
             return kept(digest)
-        except LedgerError:
+        except NotThere:
             return None
 
     return document

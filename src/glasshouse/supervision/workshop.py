@@ -17,11 +17,14 @@ from pathlib import Path
 from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.codec import Path as TreePath
 from glasshouse_verify.dsse import format_envelope
+from glasshouse_verify.errors import FormatError
+from glasshouse_verify.lineage import history_of, parse_lineage
 from glasshouse_verify.row import ManifestRoot
 from glasshouse_verify.statement import OpaqueFile, Source, Tree, Verdict
 
+from glasshouse.conveyor.ancestry import git_tree
 from glasshouse.conveyor.build import NOT_VARIED, BuildResult, Output, build
-from glasshouse.conveyor.errors import BuildFailed, InvalidInput, LockMismatch
+from glasshouse.conveyor.errors import BuildFailed, InvalidInput, InvalidSource, LockMismatch
 from glasshouse.conveyor.execution import Executor
 from glasshouse.conveyor.lock import Lock, check_recipe, parse_lock
 from glasshouse.conveyor.manifest import check_source
@@ -174,11 +177,22 @@ def _open_pack(place: Path, source: Source, workshop: Workshop, get_blob: GetBlo
         pack.write_bytes(fetch_blob(get_blob, source.pack.sha256))
         tree, secret = open_pack(pack, workshop.identity, place / "source")
         check_source(tree, secret, expected)
+        _check_commit(tree, source, get_blob)
     except NotThere as error:
         raise Unbuilt(Verdict.PACK_NOT_RECEIVED, f"the source pack cannot be had: {error}") from error
-    except InvalidInput as error:
+    except (InvalidInput, FormatError) as error:
         raise Unbuilt(Verdict.PACK_NOT_RECEIVED, f"the source pack is not the source shown: {error}") from error
     return tree
+
+
+def _check_commit(tree: SourceTree, source: Source, get_blob: GetBlob) -> None:
+    """Developers sign and review a commit; whether its tree is the one in the pack, its recipients can see."""
+    history = history_of(source)
+    if history is None:
+        return
+    commit = parse_lineage(fetch_blob(get_blob, history.lineage)).commits.get(source.commit or "")
+    if commit is None or commit.tree != git_tree(tree, len(commit.tree)):
+        raise InvalidSource(f"commit {source.commit}", "has another tree than the source pack")
 
 
 def _environment(source: Source, tree: SourceTree, workshop: Workshop, get_blob: GetBlob) -> tuple[Recipe, Lock]:

@@ -160,16 +160,19 @@ def examine(
 ) -> Account:
     """What a lineage shows of the changes that commit `tip` has and commit `before`, of the last release, has not.
 
-    `context` is product and branch. Without `before` only the tip is judged: nothing is claimed of what was there when
-    supervision began. With `developers` every change needs a signature by one of them, and signed reviews by `asked`
-    others.
+    `context` is product and branch. Without `before`, or where it is the tip, the tip alone is judged: nothing is
+    claimed of what was there when supervision began. With `developers` every change needs a signature by one of them,
+    and signed reviews by `asked` others.
     """
     if tip not in lineage.commits:
         return Account(changes=(), authors=(), reviewers=(), faults=(f"commit {tip[:12]} is not in its lineage",))
     faults: list[str] = []
-    old = frozenset(lineage.commits[tip].parents) if before is None else _reachable(lineage, before)
-    changes, missing = _changes(lineage, tip, old)
-    leads = before in (None, tip) or any(before in lineage.commits[change].parents for change in changes)
+    changes: tuple[str, ...] = (tip,)
+    old, missing, leads = frozenset(lineage.commits[tip].parents), frozenset[str](), True
+    if before is not None and before != tip:
+        old = _reachable(lineage, before)
+        changes, missing = _changes(lineage, tip, old)
+        leads = any(before in lineage.commits[change].parents for change in changes)
     if missing or not leads:
         faults.append(
             f"commit {tip[:12]} is not shown to descend from {(before or '')[:12]}, which the release before was built "

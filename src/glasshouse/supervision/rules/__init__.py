@@ -13,6 +13,8 @@ from glasshouse.supervision.rules import (
     provenance,
     releases,
     revocations,
+    source_history,
+    traps,
     verdicts,
 )
 from glasshouse.supervision.rules.scene import Alarm, Check, Scene
@@ -23,9 +25,11 @@ RULES: dict[str, Check] = {
         charter_chain,
         entitlement,
         releases,
+        source_history,
         provenance,
         verdicts,
         blindness,
+        traps,
         revocations,
         duties,
         availability,

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from glasshouse_verify.statement import Use
+from glasshouse_verify.errors import FormatError
+from glasshouse_verify.lineage import history_of
+from glasshouse_verify.statement import Source, Use
 
 from glasshouse.ledger.history import Record
 from glasshouse.supervision.rules.scene import Alarm, Scene
@@ -26,8 +28,18 @@ def _blobs(record: Record) -> Iterator[tuple[str, str]]:
     predicate = record.predicate
     if record.statement.use == Use.SOURCE:
         yield "source pack", predicate.pack.sha256
+        yield from (("lineage", digest) for digest in _lineages(predicate))
     elif record.statement.use == Use.RELEASE:
         yield "provenance", predicate.provenance
         yield "bill of materials", predicate.sbom
     else:
         yield "status manifest", predicate.blob
+
+
+def _lineages(source: Source) -> list[str]:
+    """The lineage that a source names; a history that cannot be read is an alarm of the rule `source_history`."""
+    try:
+        history = history_of(source)
+    except FormatError:
+        return []
+    return [] if history is None else [history.lineage]

@@ -1,7 +1,7 @@
 """What a rule sees and what it says."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from glasshouse.ledger.history import History
@@ -11,13 +11,16 @@ from glasshouse.ledger.history import History
 class Scene:
     """The judged ledger and the time (Unix seconds); of blobs by digest, whether one can be had, and what it holds.
 
-    `document` gives the content of a small blob, None where it cannot be had.
+    `document` gives the content of a small blob, `blob` that of any, None where it cannot be had. `judged` keeps, by
+    statement, the alarms of a rule that reads large blobs: what is said there of a statement never changes.
     """
 
     history: History
     now: int
     has_blob: Callable[[str], bool]
     document: Callable[[str], bytes | None]
+    blob: Callable[[str], bytes | None]
+    judged: dict[str, "tuple[Alarm, ...]"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
