@@ -1,9 +1,15 @@
-"""The sealed object written a second time, straight from docs/spec/sealed-object.md, and the example on that page."""
+"""The sealed object written a second time, straight from docs/spec/sealed-object.md; examples of it and of a wrapping."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from glasshouse_verify.encoding import format_json
+
+from glasshouse.regions.keys.file_keyring import FileKeyring
+from glasshouse.regions.wrapping import Wrapper, format_wrapping
 
 HANDLE = "5a" * 32
 REGION = "au"
@@ -50,3 +56,19 @@ def written(shown: dict[str, Any]) -> str:
         text = value if isinstance(value, str) else format_json(value).decode()
         lines += [f"{name:<11}{text[:64]}", *(f"{'':<11}{text[at : at + 64]}" for at in range(64, len(text), 64))]
     return "\n".join(lines) + "\n"
+
+
+# The keys behind the example of a wrapping: HPKE is randomised, so the page shows one that these keys open.
+CUSTODIAN_KEY = bytes(range(1, 33))
+SITE_KEY = bytes(range(2, 34))
+DATA_KEY = bytes(range(32))
+
+
+def wrapping_example() -> bytes:
+    """A wrapping in dual custody under the keys above, another one each time."""
+    public = X25519PrivateKey.from_private_bytes(CUSTODIAN_KEY).public_key().public_bytes_raw()
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "wrap-1.aes"
+        path.touch(mode=0o600)
+        path.write_bytes(SITE_KEY)
+        return format_wrapping(Wrapper(FileKeyring(path.parent), public).wrap(DATA_KEY, handle=HANDLE, region=REGION))

@@ -1,0 +1,115 @@
+"""Wrapping: how an object's data key is kept, so that nobody reads the object without those whom the charter names.
+
+    site custody   blob = key service(data key)                                     the site alone opens it
+    dual custody   blob = HPKE(custodian's public key, key service(data key))       the custodian, then the site
+
+Both layers are bound to the object and its region, handle ‖ region (`seal.object_context`): the key service by its
+associated data, HPKE by its info. HPKE is RFC 9180 in base mode, single-shot: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
+AES-256-GCM; info = "glasshouse wrapping v1" ‖ handle ‖ region, aad empty; encapsulated key ‖ ciphertext. Sealing needs
+the custodian's public key only, so that intake never waits for the custodian. The custodian sees no data key: what it
+opens is still wrapped by the site. Specification: docs/spec/wrapping.md.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from glasshouse_verify.codec import Digest, Text, decode, encode
+from glasshouse_verify.encoding import format_json, parse_json
+
+from glasshouse.regions.errors import InvalidInput, WrappingBroken
+from glasshouse.regions.keys.interface import KeyService, Wrapped
+from glasshouse.regions.seal import KEY_BYTES, object_context
+
+INFO = b"glasshouse wrapping v1"
+MAX_WRAPPING = 4_096
+_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrapping:
+    """A data key as a site keeps it: by which epoch of its keys, and for which custodian's key, if any.
+
+    `custodian` is the hex SHA-256 of an X25519 public key.
+    """
+
+    key_id: Text
+    blob: bytes
+    custodian: Digest | None = None
+
+
+def format_wrapping(wrapping: Wrapping) -> bytes:
+    """Write a wrapping as canonical JSON."""
+    return format_json(encode(wrapping))
+
+
+def parse_wrapping(data: bytes) -> Wrapping:
+    """Read what `format_wrapping` wrote; raises FormatError."""
+    wrapping: Wrapping = decode(Wrapping, parse_json(data, "wrapping", MAX_WRAPPING), "wrapping")
+    return wrapping
+
+
+class Wrapper:
+    """Wraps and unwraps the data keys of one site; `custodian` is the raw public key where the custody is dual.
+
+    Raises InvalidInput for a public key that nothing can be sealed to.
+    """
+
+    def __init__(self, keys: KeyService, custodian: bytes | None) -> None:
+        self._keys = keys
+        self._custodian = None if custodian is None else _public(custodian)
+        self._custodian_id = None if custodian is None else custodian_id(custodian)
+
+    def wrap(self, data_key: bytes, *, handle: str, region: str) -> Wrapping:
+        """Wrap a data key under the current key epoch. Raises InvalidInput, KeysUnavailable."""
+        if len(data_key) != KEY_BYTES:
+            raise InvalidInput("data key", f"{len(data_key)} bytes", f"A data key has {KEY_BYTES}.")
+        context = object_context(handle, region)
+        inner = self._keys.wrap(data_key, context)
+        blob = inner.blob
+        if self._custodian is not None:
+            blob = _SUITE.encrypt(blob, self._custodian, INFO + context)
+        return Wrapping(key_id=Text(inner.key_id), blob=blob, custodian=self._custodian_id)
+
+    def unwrap(self, wrapping: Wrapping, *, handle: str, region: str, opened: bytes | None = None) -> bytes:
+        """The data key; `opened` is what the custodian answered for a wrapping in dual custody.
+
+        Raises WrappingBroken, KeyDestroyed, KeysUnavailable, and InvalidInput where `opened` is missing.
+        """
+        if (wrapping.custodian is None) != (opened is None):
+            fix = "Ask the custodian for what it opens, for each wrapping in dual custody and for no other."
+            raise InvalidInput("wrapping", "the custodian's part is missing or too much", fix)
+        inner = Wrapped(key_id=wrapping.key_id, blob=wrapping.blob if opened is None else opened)
+        data_key = self._keys.unwrap(inner, object_context(handle, region))
+        if len(data_key) != KEY_BYTES:
+            raise WrappingBroken(f"what {wrapping.key_id} wrapped is no data key of {KEY_BYTES} bytes")
+        return data_key
+
+
+def open_custody(keys: tuple[X25519PrivateKey, ...], blob: bytes, *, handle: str, region: str) -> bytes:
+    """The custodian's part: the inner wrapping, by whichever of its keys it was sealed to. Raises WrappingBroken."""
+    info = INFO + object_context(handle, region)
+    for key in keys:
+        try:
+            return _SUITE.decrypt(blob, key, info)
+        except (InvalidTag, ValueError):
+            continue
+    raise WrappingBroken(f"the wrapping of {handle[:16]}… was altered, or sealed to another key or for another object")
+
+
+def custodian_id(public: bytes) -> Digest:
+    """How wrappings name the custodian's key: the hex SHA-256 of its 32 raw bytes."""
+    return Digest(sha256(public).hexdigest())
+
+
+def _public(raw: bytes) -> X25519PublicKey:
+    try:
+        key = X25519PublicKey.from_public_bytes(raw)
+        # A key of small order is found out only by using it.
+        _SUITE.encrypt(b"", key, INFO)
+    except ValueError as error:
+        fix = "Take it from the custodian's card: 32 bytes in base64."
+        raise InvalidInput("custodian's key", "is no X25519 public key", fix) from error
+    return key
