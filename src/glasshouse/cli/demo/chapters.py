@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from glasshouse.cli.demo.cheats import play_cheats
+from glasshouse.cli.demo.conveyor_move import move_conveyor
 from glasshouse.cli.demo.record import Record, Told, load_record
 from glasshouse.cli.demo.story import Story
 
@@ -38,10 +39,16 @@ CHAPTERS: dict[str, Chapter] = {
         tell=Story.found,
         lasting=True,
     ),
+    "move": Chapter(
+        title="the vendor's conveyor moves from Moscow to Zurich, and builds the same bytes there",
+        tell=move_conveyor,
+        needs=("charter",),
+        lasting=True,
+    ),
     "release": Chapter(
         title="the vendor builds its products, signs and publishes them",
         tell=Story.release,
-        needs=("charter",),
+        needs=("move",),
         lasting=True,
     ),
     "rebuild": Chapter(

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from glasshouse_verify.alarm import Hold
-from glasshouse_verify.charter import Chain
+from glasshouse_verify.charter import Chain, Charter
 from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version
 from glasshouse_verify.codec import Path as TreePath
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
@@ -18,11 +18,13 @@ from glasshouse_verify.statement import (
     Action,
     Pack,
     Rebuild,
+    RebuiltFile,
     Release,
     ReleasedFile,
     Source,
     Tree,
     Use,
+    Verdict,
     build_parameters,
     format_statement,
     make_statement,
@@ -32,9 +34,9 @@ from glasshouse_verify.statement import (
 
 from glasshouse.cli.conveyor import open_press
 from glasshouse.cli.demo.stage import VENDOR
-from glasshouse.cli.demo.story import Story
+from glasshouse.cli.demo.story import Story, Ware
 from glasshouse.cli.demo.wares import small_ware
-from glasshouse.cli.wiring import post
+from glasshouse.cli.wiring import follow_pin, post
 from glasshouse.conveyor.release import Order, ReleaseRun
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.errors import NotThere, Refused
@@ -47,12 +49,11 @@ from glasshouse.storage import files
 class Forger:
     """One cheat's releases of the small program, under a version nobody used before."""
 
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: Story, node: str = VENDOR, ware: Ware | None = None) -> None:
         self.story = story
-        self.node = open_node(story.stage.node(VENDOR))
-        self.version = f"6.{int(time.time())}.{secrets.token_hex(2)}"
-        self.ware = small_ware(self.version)
-        self.product = self.ware.product
+        self.node = open_node(story.stage.node(node))
+        self.ware = ware or small_ware(f"6.{int(time.time())}.{secrets.token_hex(2)}")
+        self.version, self.product = self.ware.version, self.ware.product
 
     def release_honest(self) -> list[Path]:
         """An honest release, by the vendor's own command."""
@@ -60,6 +61,13 @@ class Forger:
 
     def release_altered(self, addition: bytes) -> Path:
         """Build honestly, then ship other bytes: what a back-doored conveyor does."""
+        return self._release(self.story.onlooker().chain.newest.charter, addition)
+
+    def release_by_the_pin(self) -> Path:
+        """An honest release by the first charter, whatever has been amended since."""
+        return self._release(Chain(self.node.pin).newest.charter)
+
+    def _release(self, charter: Charter, addition: bytes = b"") -> Path:
         directory = self.node.data / "releases" / "forged" / self.version
         order = Order(
             recipe=self.ware.recipe,
@@ -67,17 +75,17 @@ class Forger:
             channel="stable",
             lock=self.story.lock(self.ware).read_bytes(),
         )
-        charter = Chain(self.node.pin).newest.charter
         with open_press(self.node) as press, LedgerClient(self.story.stage.ledger_url) as client:
             run = ReleaseRun(directory, charter, order, press)
             source = run.publish_source(int(time.time()))
             post(client, source.envelope, source.blobs)
             run.build()
             (output,) = run.outputs
-            files.write(output, output.read_bytes() + addition)
-            record = json.loads((directory / "build.json").read_bytes())
-            record["outputs"][0] |= {"sha256": _sha256(output.read_bytes()), "size": output.stat().st_size}
-            files.write(directory / "build.json", json.dumps(record).encode())
+            if addition:
+                files.write(output, output.read_bytes() + addition)
+                record = json.loads((directory / "build.json").read_bytes())
+                record["outputs"][0] |= {"sha256": _sha256(output.read_bytes()), "size": output.stat().st_size}
+                files.write(directory / "build.json", json.dumps(record).encode())
             released = run.sign_release(int(time.time()))
             post(client, released.envelope, released.blobs)
         return self._download(output.name, output.read_bytes())
@@ -121,6 +129,41 @@ class Forger:
             )
             self._log_release(client, source, first.source, file, {file.sha256: content}, int(time.time()))
         return self._download(honest.name, content)
+
+    def copy_release(self, party: str) -> str:
+        """What a lazy rebuilder does: call the newest release identical, with the released digests for its own."""
+        with LedgerClient(self.story.stage.ledger_url) as client:
+            history = follow_pin(self.story.stage.ledger_url, self.node.pin)
+            record = next(
+                r for r in history.standing(Use.RELEASE) if (r.predicate.product, r.predicate.version) == self.name
+            )
+            release: Release = record.predicate
+            copied = tuple(
+                RebuiltFile(
+                    platform=f.platform, name=f.name, shipped=f.sha256, rebuilt=f.sha256, verdict=Verdict.IDENTICAL
+                )
+                for f in release.files
+            )
+            rebuild = Rebuild(
+                party=Identifier(party),
+                product=release.product,
+                version=release.version,
+                release=Digest(record.id),
+                source=release.source,
+                verdict=Verdict.IDENTICAL,
+                files=copied,
+                explanation=Text(""),
+                not_varied=(),
+                time=int(time.time()),
+            )
+            signer = open_node(self.story.stage.node(party)).signer("rebuild")
+            post(client, sign_statement(make_statement(Use.REBUILD, rebuild), signer), {})
+        return record.id
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Product and version."""
+        return self.product, self.version
 
     def _logged(self, client: LedgerClient, sha256: str) -> Release:
         for index in client.lookup(sha256):

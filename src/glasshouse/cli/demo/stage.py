@@ -21,6 +21,8 @@ from glasshouse.cli.demo.record import FILE as RECORD
 from glasshouse.storage.postgres import remove_abandoned
 
 VENDOR, SUPERVISOR, REBUILDER = "acme", "lab", "second"
+# The vendor's conveyor stands there first; the node called like the vendor is at the new site.
+OLD_SITE = "acme-moscow"
 WITNESSES = ("witness-1", "witness-2")
 TIMESTAMPER = WITNESSES[0]
 COUNCIL = "council"
@@ -31,7 +33,7 @@ BLIND_WINDOW_SECONDS = 900
 
 @dataclass(frozen=True, kw_only=True)
 class Cast:
-    """One party of the demo: what `glasshouse init` is told about it."""
+    """One node of the demo: what `glasshouse init` is told about it; `called` where a party has another already."""
 
     party: str
     name: str
@@ -39,6 +41,12 @@ class Cast:
     roles: tuple[str, ...]
     listens: bool = False
     extra: tuple[str, ...] = ()
+    called: str = ""
+
+    @property
+    def node(self) -> str:
+        """The name of the node's directory."""
+        return self.called or self.party
 
 
 CAST = (
@@ -50,6 +58,7 @@ CAST = (
         listens=True,
         extra=("--origin", ORIGIN),
     ),
+    Cast(party=VENDOR, name="Acme Security", site="moscow:RU:Moscow", roles=("conveyor",), called=OLD_SITE),
     Cast(
         party=SUPERVISOR,
         name="Independent Supervisor Lab",
@@ -234,4 +243,4 @@ def terms(offers: Iterable[Offer]) -> Iterator[str]:
             f"\nblind_window = {BLIND_WINDOW_SECONDS}" if offer.blind else ""
         )
         accept = ["identical", "identical-modulo-signature"] if offer.authenticode else ["identical"]
-        yield f'accept = {json.dumps(accept)}\nbuild_in = ["CH"]\nsign_in = ["CH"]\n{offer.authenticode}'
+        yield f'accept = {json.dumps(accept)}\nbuild_in = ["RU"]\nsign_in = ["RU"]\n{offer.authenticode}'

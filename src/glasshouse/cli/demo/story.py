@@ -18,6 +18,7 @@ from glasshouse.cli.demo.record import Played, Proof
 from glasshouse.cli.demo.report import Ground
 from glasshouse.cli.demo.stage import (
     CAST,
+    OLD_SITE,
     REBUILDER,
     SUPERVISOR,
     TIMESTAMPER,
@@ -110,7 +111,7 @@ class Story:
         roles = [word for role in cast.roles for word in ("--role", role)]
         cache = stage.root / "cache" / cast.party
         identity = ("--party", cast.party, "--name", cast.name, "--site", cast.site, "--cache", str(cache))
-        node = stage.node(cast.party)
+        node = stage.node(cast.node)
         dated = ("--timestamps", timestamps) if "conveyor" in cast.roles else ()
         stage.run("init", str(node), *identity, *roles, *listen, *dated, *cast.extra)
         for role, purpose in CERTIFICATES.items():
@@ -119,8 +120,8 @@ class Story:
 
     def _offers(self) -> Iterator[Offer]:
         """Every product of the charter; the released ones are rebuilt blind."""
-        keys = {cast: self.stage.node(cast) / "keys" for cast in (VENDOR, TIMESTAMPER)}
-        pins = ("--signer", keys[VENDOR] / "codesign.pem", "--timestamper", keys[TIMESTAMPER] / "timestamp.pem")
+        keys = {node: self.stage.node(node) / "keys" for node in (OLD_SITE, TIMESTAMPER)}
+        pins = ("--signer", keys[OLD_SITE] / "codesign.pem", "--timestamper", keys[TIMESTAMPER] / "timestamp.pem")
         line = self.stage.run("certificate", "pins", *pins).strip()
         for ware in (*self.wares, *self.extras):
             pinned = line if ware.signed else ""
@@ -128,14 +129,14 @@ class Story:
 
     def _sign_charter(self) -> None:
         stage, scratch = self.stage, self.stage.root / "scratch"
-        cards = [stage.node(cast.party) / "card.json" for cast in CAST]
+        cards = [stage.node(cast.node) / "card.json" for cast in CAST]
         draft, signed = scratch / "draft.json", scratch / "signed.json"
         stage.run("charter", "draft", scratch / "terms.toml", *cards, "--out", draft)
         stage.run("charter", "sign", draft, "--node", stage.node(VENDOR), "--out", signed)
         stage.run("charter", "sign", signed, "--node", stage.node(SUPERVISOR), "--out", signed)
         stage.run("charter", "pin", signed, "--out", stage.pin)
         for cast in CAST:
-            shutil.copy(stage.pin, stage.node(cast.party) / "charter.json")
+            shutil.copy(stage.pin, stage.node(cast.node) / "charter.json")
         stage.run("ledger", "create", signed, "--node", stage.node(VENDOR))
 
     def _start(self) -> None:
@@ -163,13 +164,13 @@ class Story:
         for ware in self.wares:
             self.release_one(ware, self.stage.downloads)
 
-    def release_one(self, ware: Ware, into: Path) -> list[Path]:
-        """Release one product and copy its files to a directory."""
+    def release_one(self, ware: Ware, into: Path, node: str = VENDOR) -> list[Path]:
+        """Release one product from a node of the vendor's and copy its files to a directory."""
         stage = self.stage
         lock = self.lock(ware)
-        self.say(f"{VENDOR} builds {ware.product} {ware.version} in its sandbox, signs and logs it")
+        self.say(f"{node} builds {ware.product} {ware.version} in its sandbox, signs and logs it")
         answer = stage.run(
-            "release", ware.recipe, "--version", ware.version, "--lock", lock, "--node", stage.node(VENDOR), "--json"
+            "release", ware.recipe, "--version", ware.version, "--lock", lock, "--node", stage.node(node), "--json"
         )
         shipped = [Path(name) for name in load(answer)["files"]]
         for file in (*shipped, *load(answer)["signatures"]):
@@ -209,6 +210,12 @@ class Story:
 
     def await_status(self, product: str, version: str) -> None:
         """Wait until every rebuilder has given a verdict on a release, and a signed status shows it."""
+        self.await_verdicts(product, version)
+        self.say(f"{SUPERVISOR} proposes the status, {REBUILDER} recomputes and countersigns it")
+        self.stage.wait(f"the status of {product} {version}", self._status_is_current, START_SECONDS)
+
+    def await_verdicts(self, product: str, version: str) -> None:
+        """Wait until every rebuilder has given a verdict on a release."""
         self.say(f"{SUPERVISOR} and {REBUILDER} rebuild {product} {version} from the source pack")
 
         def spoken() -> bool:
@@ -216,20 +223,23 @@ class Story:
             return bool(rows) and all(v.get("verdict") for row in rows for v in row["verdicts"].values())
 
         self.stage.wait(f"the verdicts on {product} {version}", spoken, REBUILD_SECONDS)
-        self.say(f"{SUPERVISOR} proposes the status, {REBUILDER} recomputes and countersigns it")
-        self.stage.wait(f"the status of {product} {version}", self._status_is_current, START_SECONDS)
+
+    def findings(self, rule: str, party: str) -> list[str]:
+        """What a party's auditor has logged by a rule."""
+        found = (record.predicate for record in self._onlooker().standing(Use.FINDING))
+        return [finding.text for finding in found if (finding.rule, finding.party) == (rule, party)]
 
     def rows(self, product: str, version: str) -> list[dict[str, Any]]:
         """The status rows of a release as anybody can compute them from the ledger now."""
-        rows = self._onlooker().status_rows()
+        rows = self.onlooker().status_rows()
         return [row for row in rows if row["key"].startswith(f"{product}/{version}/")]
 
     def _status_is_current(self) -> bool:
-        history = self._onlooker()
+        history = self.onlooker()
         signed = list(history.standing(Use.STATUS))
         return bool(signed) and signed[-1].predicate.rows == rows_of(history)[1]
 
-    def _onlooker(self) -> History:
+    def onlooker(self) -> History:
         """The ledger through the eyes of somebody with nothing but the pin, brought up to date."""
         place, policy = self.stage.root / "scratch" / "onlooker", self._history.chain.newest.charter.policy
         with LedgerClient(self.stage.ledger_url) as client, View(place, policy) as view:
@@ -262,7 +272,7 @@ class Story:
 
     def ground(self) -> Ground:
         """What the initiative stands on now, as anybody can read and check it."""
-        charter = self._onlooker().chain.newest.charter
+        charter = self.onlooker().chain.newest.charter
         with LedgerClient(self.stage.ledger_url) as client:
             note = client.checkpoint()
         cosigned = check_checkpoint(charter.policy, parse_note(note))
