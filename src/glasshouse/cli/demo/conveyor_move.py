@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from glasshouse_verify.statement import Use
-
 from glasshouse.cli.demo.forger import Forger
 from glasshouse.cli.demo.record import Proof
 from glasshouse.cli.demo.stage import COUNCIL, OLD_SITE, REBUILDER, SUPERVISOR, VENDOR, load
@@ -98,18 +96,14 @@ def _is_refused(story: Story, file: Path) -> None:
 
 def _await_findings(story: Story, ware: Ware) -> None:
     """Both auditors log on their own that it was built where the charter does not have it."""
-    found: dict[str, str] = {}
+    auditors, what = (SUPERVISOR, REBUILDER), f"{ware.product} {ware.version} was built in RU"
 
-    def spoken() -> bool:
-        for record in story.onlooker().standing(Use.FINDING):
-            finding = record.predicate
-            if finding.rule == "provenance" and f"{ware.product} {ware.version} " in finding.text:
-                found[finding.party] = finding.text
-        return {SUPERVISOR, REBUILDER} <= set(found)
+    def said(party: str) -> list[str]:
+        return [text for text in story.findings("provenance", party) if text.startswith(what)]
 
-    story.stage.wait("the auditors' findings", spoken, SECONDS)
+    story.stage.wait("the auditors' findings", lambda: all(map(said, auditors)), SECONDS)
     again = f"glasshouse status alarms --ledger {story.stage.ledger_url} --charter .demo/charter.json"
-    _prove(story, f"the auditors log an alarm: {found[SUPERVISOR]}", f"{SUPERVISOR}, {REBUILDER}", again)
+    _prove(story, f"the auditors log an alarm: {said(SUPERVISOR)[0]}", ", ".join(auditors), again)
 
 
 def _verifies(story: Story, file: Path, what: str) -> None:

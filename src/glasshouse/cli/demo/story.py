@@ -226,7 +226,7 @@ class Story:
 
     def findings(self, rule: str, party: str) -> list[str]:
         """What a party's auditor has logged by a rule."""
-        found = (record.predicate for record in self._onlooker().standing(Use.FINDING))
+        found = (record.predicate for record in self.onlooker().standing(Use.FINDING))
         return [finding.text for finding in found if (finding.rule, finding.party) == (rule, party)]
 
     def rows(self, product: str, version: str) -> list[dict[str, Any]]:
