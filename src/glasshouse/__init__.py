@@ -4,4 +4,5 @@
 import glasshouse_verify.alarm
 import glasshouse_verify.blind
 import glasshouse_verify.charter
-import glasshouse_verify.receipt  # noqa: F401
+import glasshouse_verify.receipt
+import glasshouse_verify.trap  # noqa: F401

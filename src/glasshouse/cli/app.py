@@ -39,6 +39,7 @@ GROUPS = {
     "evidence": "evidence",
     "status": "audit",
     "hold": "hold",
+    "trap": "trap",
     "certificate": "certificate",
     "signature": "signature",
 }

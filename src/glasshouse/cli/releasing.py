@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from glasshouse_verify.codec import Version, decode
+from glasshouse_verify.codec import Product, Version, decode
 from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.evidence import format_evidence
 from glasshouse_verify.statement import Use
@@ -18,7 +18,7 @@ from glasshouse.cli.wiring import JsonOption, NodeOption, Session, emit, open_se
 from glasshouse.conveyor.manifest import source_root
 from glasshouse.conveyor.origin import resolve
 from glasshouse.conveyor.recipe import read_recipe
-from glasshouse.conveyor.release import Order, Press, ReleaseRun
+from glasshouse.conveyor.release import Order, Press, ReleaseRun, Say
 from glasshouse.conveyor.tree import scan_tree
 from glasshouse.ledger.evidence import assemble
 from glasshouse.parties.errors import SettingsError
@@ -56,7 +56,7 @@ def release(
     with open_session(node) as session, open_press(session.node, session.agent) as press:
         session.follow()
         directory = session.node.data / "releases" / read_recipe(recipe).product / decode(Version, version, "--version")
-        lock = _lock(directory / "lock.jsonl", recipe, locked, press)
+        lock = lock_of(directory / "lock.jsonl", recipe, locked, press)
         order = Order(recipe=recipe, version=version, channel=channel, lock=lock)
         run = ReleaseRun(directory, session.history.chain.newest.charter, order, press, say=console.log)
         if dry_run:
@@ -68,7 +68,7 @@ def release(
     emit(document, _text(document), as_json=as_json)
 
 
-def _lock(kept: Path, recipe: Path, given: Path | None, press: Press) -> bytes:
+def lock_of(kept: Path, recipe: Path, given: Path | None, press: Press) -> bytes:
     """The lock of a release: the one it was begun with, the one given, or one made from today's package indexes."""
     if given is not None:
         return given.read_bytes()
@@ -112,7 +112,7 @@ def _publish(session: Session, run: ReleaseRun) -> dict[str, Any]:
     indexes = [session.post(source.envelope, source.blobs)]
     run.say("building in the sandbox")
     run.build()
-    _await_commits(session, run, statement_id(source.envelope.payload))
+    await_commits(session, run.product, statement_id(source.envelope.payload), run.say)
     released = run.sign_release(int(time.time()))
     indexes.append(session.post(released.envelope, released.blobs))
     return {
@@ -125,13 +125,13 @@ def _publish(session: Session, run: ReleaseRun) -> dict[str, Any]:
     }
 
 
-def _await_commits(session: Session, run: ReleaseRun, source: str) -> None:
+def await_commits(session: Session, product: Product, source: str, say: Say) -> None:
     """Wait until every rebuilder has committed to its own build of the source, at most for the charter's window."""
-    gate = session.history.chain.newest.charter.products[run.product].gate
+    gate = session.history.chain.newest.charter.products[product].gate
     waiting = set(gate.rebuilders) if gate.blind_window else set()
     deadline = time.monotonic() + (gate.blind_window or 0)
     if waiting:
-        run.say(f"waiting for the commitments of {', '.join(sorted(waiting))}")
+        say(f"waiting for the commitments of {', '.join(sorted(waiting))}")
     while waiting and time.monotonic() < deadline:
         records = session.follow().standing(Use.COMMIT)
         waiting -= {record.predicate.party for record in records if record.predicate.source == source}

@@ -30,6 +30,7 @@ from glasshouse_verify.statement import (
     parse_statement,
 )
 from glasshouse_verify.status import StandingHold, StandingVerdict, StatusRow, status_key
+from glasshouse_verify.trap import Trap, TrapOpening, is_trap
 
 from glasshouse.ledger.digests import named_digests
 
@@ -115,8 +116,11 @@ class History:
 
     def _keep(self, record: Record) -> None:
         self._by_use[record.statement.use].append(record)
-        if isinstance(record.predicate, Rebuild | Hold):
-            self._about.setdefault((record.statement.use, record.predicate.release), []).append(record)
+        said = record.predicate
+        if isinstance(said, Trap):
+            said = said.opening
+        if isinstance(said, Rebuild | Hold | TrapOpening):
+            self._about.setdefault((record.statement.use, said.release), []).append(record)
 
     def _stands(self, record: Record) -> bool:
         use, index = record.statement.use, record.index
@@ -131,6 +135,8 @@ class History:
             return len(signed) >= rule.quorum
         if use == Use.PROVENANCE:
             return bool(parties)
+        if use == Use.TRAP and record.predicate.opening is None:
+            return self._has_quorum(record, parties)
         if record.predicate.party not in parties:
             self._anomaly(
                 index, "not-entitled", (record.id,), f"no key of {record.predicate.party} may sign this {use}"
@@ -202,7 +208,14 @@ class History:
         if isinstance(record.predicate, Status):
             rule = self._status_rule(record)
             return sum(1 for party in rule.parties if party in parties) >= rule.quorum
+        if isinstance(record.predicate, Trap) and record.predicate.opening is None:
+            return self._has_quorum(record, parties)
         return record.statement.use == Use.PROVENANCE or record.predicate.party in parties
+
+    def _has_quorum(self, record: Record, parties: Iterable[str]) -> bool:
+        """Whether so many members as amend the charter have signed."""
+        members = self.chain.at(record.index).charter.members
+        return len(set(parties) & set(members.parties)) >= members.quorum
 
     def released(self) -> Iterator[tuple[Record, ReleasedFile, list[str]]]:
         """Each released file once, by its lowest valid release, and the ids of all other releases of that version.
@@ -258,7 +271,18 @@ class History:
                     reason=hold.reason,
                     time=hold.time,
                 )
-        return list(found.values())
+        trap = self.trap(release)
+        return [*([] if trap is None else [_withdrawn(trap)]), *found.values()]
+
+    def trap(self, release: Record) -> Record | None:
+        """The opening that shows a release to be a trap, committed to by a quorum of the members before the release."""
+        for record in self._still_standing(self._about.get((Use.TRAP, release.id), [])):
+            opened: Trap = record.predicate
+            laid = (r for r in self.standing(Use.TRAP) if r.predicate.opening is None and r.index < release.index)
+            committed = any(r.predicate.commitment == opened.commitment for r in laid)
+            if committed and opened.opening is not None and is_trap(release.predicate, opened.opening):
+                return record
+        return None
 
     def _may_hold(self, hold: Hold, index: int, vendor: Identifier) -> bool:
         if hold.party == vendor:
@@ -322,6 +346,18 @@ class History:
             and all(found.index < index for index in named if index > source.index)
             and opens(found.predicate, rebuild.opening, rebuild.source, source.predicate, rebuild.files)
         )
+
+
+def _withdrawn(trap: Record) -> StandingHold:
+    """What an opened trap says to every gate, whatever else is placed or lifted."""
+    said: Trap = trap.predicate
+    return StandingHold(
+        party=said.party,
+        action=Action.WITHDRAW,
+        statement=Digest(trap.id),
+        reason=Text("a trap release: its digest is wrong on purpose, and no such file was ever shipped"),
+        time=said.time,
+    )
 
 
 def _shortened(holds: list[StandingHold]) -> Iterator[StandingHold]:

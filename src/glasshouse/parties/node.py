@@ -42,7 +42,7 @@ SETTINGS_FILE = "node.toml"
 _PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 # What a key is for, by its name without the number.
 KEY_USES: dict[str, tuple[Use, ...]] = {
-    "member": (Use.CHARTER,),
+    "member": (Use.CHARTER, Use.TRAP),
     "conveyor": (Use.PROVENANCE,),
     "release": (Use.SOURCE, Use.RELEASE, Use.HOLD),
     "rebuild": (Use.COMMIT, Use.REBUILD, Use.PROVENANCE),

@@ -28,7 +28,7 @@ PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
 # What a key may sign; one per predicate, so that a key entitled to one thing is entitled to nothing else.
 Use = StrEnum(
     "Use",
-    "CHARTER SOURCE PROVENANCE RELEASE COMMIT REBUILD STATUS HOLD FINDING RECEIPT INVENTORY INSPECTION ACCESS",
+    "CHARTER SOURCE PROVENANCE RELEASE COMMIT REBUILD STATUS HOLD FINDING RECEIPT INVENTORY INSPECTION ACCESS TRAP",
 )
 
 

@@ -186,6 +186,30 @@ def outsider(story: Story) -> Seen:
     return Seen(caught=refusal.startswith("403"), by="ledger", seen=refusal)
 
 
+def lazy_rebuilder(story: Story) -> Seen:
+    """A rebuilder that builds nothing and copies what was released; the release is a trap of the members."""
+    stage, forger = story.stage, Forger(story)
+    trap = stage.root / "scratch" / f"{forger.version}.trap.json"
+    made = ("--version", forger.version, "--lock", story.lock(forger.ware), "--out", trap)
+    stage.run("trap", "make", forger.ware.recipe, *made, "--node", stage.node(VENDOR))
+    stage.run("trap", "sign", trap, "--node", stage.node(COUNCIL))
+    stage.run("trap", "commit", trap, "--node", stage.node(COUNCIL))
+    stage.stop(REBUILDER, "work")
+    stage.run("trap", "release", trap, "--node", stage.node(VENDOR))
+    forger.copy_release(REBUILDER)
+    stage.start(REBUILDER, "work")
+    story.await_verdicts(forger.product, forger.version)
+    stage.run("trap", "open", trap, "--node", stage.node(COUNCIL))
+    found: list[str] = []
+
+    def is_found() -> bool:
+        found[:] = story.findings("traps", SUPERVISOR)
+        return bool(found)
+
+    stage.wait("the supervisor's finding", is_found, 60.0)
+    return Seen(caught=REBUILDER in found[-1], by=f"{SUPERVISOR}, {COUNCIL}", seen=found[-1])
+
+
 CHEATS: dict[str, Cheat] = {
     "backdoor": Cheat(row="R1", title="back-doored build on the conveyor", play=backdoor),
     "hidden-verdict": Cheat(row="R20", title="evidence without the negative verdicts", play=hidden_verdict),
@@ -195,6 +219,7 @@ CHEATS: dict[str, Cheat] = {
     "second-artifact": Cheat(row="R10", title="second artifact under one version", play=second_artifact),
     "stale": Cheat(row="L9", title="old evidence shown as fresh", play=stale),
     "altered-entry": Cheat(row="L3", title="entry altered on the ledger's disk", play=altered_entry),
+    "lazy-rebuilder": Cheat(row="S5", title="rebuilder copies instead of building", play=lazy_rebuilder),
     "split-view": Cheat(row="L1", title="two trees of one size", play=split_view),
     "no-quorum": Cheat(row="S3", title="charter amended without its quorum", play=no_quorum),
     "outsider": Cheat(row="L12", title="outsider adds to the ledger", play=outsider),
