@@ -37,6 +37,7 @@ from glasshouse_verify.statement import (
     parse_statement,
 )
 from region_examples import records, statements
+from region_world import pages
 from world import FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest, seeded
 
 from glasshouse.parties.card import SCHEMA as CARD_SCHEMA
@@ -122,7 +123,7 @@ def examples() -> dict[str, Any]:
     found["answer"] = json.loads(answer(["--json"]))
     found["card"] = encode(card())
     found["node"] = format_settings(node_settings())
-    found |= records()
+    found |= records() | pages()
     return found
 
 

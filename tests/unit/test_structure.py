@@ -21,6 +21,8 @@ SOURCE_FOLDERS = (PRODUCT, VERIFIER, ROOT / "bench", ROOT / "tools")
 FILE_LINES = 500
 FUNCTION_LINES = 70
 GATE_LINES = 1_500
+DATA_LINES = 800
+DATA_MODULES = ("region", "receipt", "shards", "receipt_check")
 DRAWERS = {"util", "helper", "common", "manager", "service", "handler"}
 NOT_FOR_THE_VERIFIER = {"socket", "http", "urllib", "subprocess", "asyncio", "sqlite3", "time", "datetime"}
 FIRST_PARTY = {"glasshouse", "glasshouse_verify"}
@@ -145,6 +147,13 @@ def test_the_release_gate_loads_what_is_counted() -> None:
     code = "import sys, glasshouse_verify.cli; print(*(name for name in sys.modules if name.startswith('glasshouse')))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(run.stdout.split()) == set(gate_modules())
+
+
+def test_what_judges_receipts_can_be_read_beside_it() -> None:
+    """With the gate's own ground below it, the second group of the verifier's modules: data, not releases."""
+    counts = {name: count_code_lines((VERIFIER / f"{name}.py").read_text()) for name in DATA_MODULES}
+    assert sum(counts.values()) <= DATA_LINES, counts
+    assert not {f"glasshouse_verify.{name}" for name in DATA_MODULES} & set(gate_modules())
 
 
 # --- dependencies --------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ class LedgerSource(Protocol):
         """The content with this digest."""
 
 
-class _Found:
+class Found:
     """One entry, parsed."""
 
     def __init__(self, index: int, data: bytes) -> None:
@@ -59,9 +59,11 @@ class _Found:
 
     @property
     def predicate(self) -> Any:
+        """The typed predicate."""
         return self.statement.predicate
 
     def logged(self) -> Logged:
+        """As evidence shows it."""
         return Logged(predicate=encode(self.predicate), signatures=self.envelope.signatures, index=self.index)
 
 
@@ -71,41 +73,46 @@ def assemble(source: LedgerSource, pin: bytes, digest: str, name: str | None = N
     Raises NotThere where the ledger has no such file; what oversight has not said yet is left out.
     """
     checkpoint = source.checkpoint()
-    find = _Finder(source, parse_checkpoint(parse_note(checkpoint).text).size, pin)
+    find = Finder(source, parse_checkpoint(parse_note(checkpoint).text).size, pin)
     release, file = _find_release(find, digest, name)
     status, row = _status(find, release, file)
     rebuilds = _rebuilds(find, release, status, row)
-    logged = [find.by_id(release.predicate.source, Source), release, *rebuilds]
-    indexes = [found.index for found in (*logged, *find.amendments)]
-    handovers = list(_handovers(find.chain, source))
-    cuts = {parse_checkpoint(parse_note(note).text).size for note in handovers}
-    if status is not None:
-        indexes.append(status.index)
-        cuts.add(status.predicate.checkpoint.size)
+    source_found = find.by_id(release.predicate.source, Source)
+    shown = [source_found, release, *rebuilds, *([] if status is None else [status])]
     provenance = parse_envelope(source.blob(release.predicate.provenance))
     return Evidence(
         schema=SCHEMA,
-        pin=Digest(statement_id(pin)),
         platform=Identifier(file.platform),
         name=FileName(file.name),
-        checkpoint=_bare(checkpoint, find.chain.newest.charter).decode(),
-        amendments=tuple(_deltas(find.chain, find.amendments)),
-        handovers=tuple(note.decode() for note in handovers),
-        source=logged[0].logged(),
+        source=source_found.logged(),
         release=release.logged(),
         provenance=Attested(
             statement=parse_json(provenance.payload, "provenance", MAX_PAYLOAD), signatures=provenance.signatures
         ),
         rebuilds=tuple(found.logged() for found in rebuilds),
-        hashes=b"".join(multiproof(indexes, cuts, find.size, source.read)),
         status=None if status is None else status.logged(),
         row=row,
+        **basis(find, checkpoint, shown, () if status is None else (status.predicate.checkpoint.size,)),
     )
+
+
+def basis(find: "Finder", checkpoint: bytes, shown: Iterable[Found], cuts: Iterable[int] = ()) -> dict[str, Any]:
+    """The members of an `evidence.Basis`, but for the schema: the chain, and what proves the statements shown."""
+    handovers = list(_handovers(find.chain, find.source))
+    sizes = {*cuts, *(parse_checkpoint(parse_note(note).text).size for note in handovers)}
+    indexes = [found.index for found in (*shown, *find.amendments)]
+    return {
+        "pin": Digest(statement_id(find.pin)),
+        "checkpoint": _bare(checkpoint, find.chain.newest.charter).decode(),
+        "amendments": tuple(_deltas(find.chain, find.amendments)),
+        "handovers": tuple(note.decode() for note in handovers),
+        "hashes": b"".join(multiproof(indexes, sizes, find.size, find.source.read)),
+    }
 
 
 def extend_chain(
     chain: Chain, source: LedgerSource, size: int, check: Callable[[int, bytes], None] = lambda _index, _entry: None
-) -> _Found | None:
+) -> Found | None:
     """Extend a chain of charters by the lowest of the first `size` entries that amends its newest, where there is one.
 
     An entry for which `check` raises a VerifyError is passed over.
@@ -120,36 +127,36 @@ def extend_chain(
     return None
 
 
-def _entries(source: LedgerSource, size: int, digest: str, kind: type[Any]) -> Iterable[_Found]:
+def _entries(source: LedgerSource, size: int, digest: str, kind: type[Any]) -> Iterable[Found]:
     """Every entry of a kind that names a digest; what does not parse, anybody may have logged."""
     for index in source.lookup(digest):
         if index < size:
             try:
-                entry = _Found(index, source.entry(index))
+                entry = Found(index, source.entry(index))
             except VerifyError:
                 continue
             if isinstance(entry.predicate, kind):
                 yield entry
 
 
-class _Finder:
+class Finder:
     """Finds statements by digest among the first `size` entries, and judges which of them stand."""
 
     def __init__(self, source: LedgerSource, size: int, pin: bytes) -> None:
-        self.source, self.size, self.chain = source, size, Chain(pin)
-        self.amendments: list[_Found] = []
+        self.source, self.size, self.pin, self.chain = source, size, pin, Chain(pin)
+        self.amendments: list[Found] = []
         while (found := extend_chain(self.chain, source, size)) is not None:
             self.amendments.append(found)
 
-    def standing(self, digest: str, kind: type[Any]) -> list[_Found]:
+    def standing(self, digest: str, kind: type[Any]) -> list[Found]:
         """Statements of a kind that name a digest, each at its lowest entry whose signatures alone make it stand."""
-        found: dict[str, _Found] = {}
+        found: dict[str, Found] = {}
         for entry in _entries(self.source, self.size, digest, kind):
             if entry.id not in found and self._stands(entry):
                 found[entry.id] = entry
         return list(found.values())
 
-    def _stands(self, entry: _Found) -> bool:
+    def _stands(self, entry: Found) -> bool:
         try:
             parties = self.chain.signers(entry.envelope, entry.statement.use, entry.index)
         except VerifyError:
@@ -159,7 +166,7 @@ class _Finder:
             return sum(1 for party in rule.parties if party in parties) >= rule.quorum
         return entry.predicate.party in parties
 
-    def by_id(self, identity: str, kind: type[Any]) -> _Found:
+    def by_id(self, identity: str, kind: type[Any]) -> Found:
         """The statement with this id."""
         for found in self.standing(identity, kind):
             if found.id == identity:
@@ -167,7 +174,7 @@ class _Finder:
         raise NotThere(f"the ledger has no {kind.__name__.lower()} {identity[:16]}…")
 
 
-def _find_release(find: _Finder, digest: str, name: str | None) -> tuple[_Found, ReleasedFile]:
+def _find_release(find: Finder, digest: str, name: str | None) -> tuple[Found, ReleasedFile]:
     candidates = [
         (f, file) for f in find.standing(digest, Release) for file in f.predicate.files if file.sha256 == digest
     ]
@@ -176,7 +183,7 @@ def _find_release(find: _Finder, digest: str, name: str | None) -> tuple[_Found,
     raise NotThere(f"the ledger has no release of a file with SHA-256 {digest}")
 
 
-def _rebuilds(find: _Finder, release: _Found, status: _Found | None, row: RowProof | None) -> list[_Found]:
+def _rebuilds(find: Finder, release: Found, status: Found | None, row: RowProof | None) -> list[Found]:
     """The verdicts that the status shows, and the younger ones; without a status, all that nobody has replaced."""
     product = find.chain.at(release.index).charter.products.get(release.predicate.product)
     entitled = product.gate.rebuilders if product else ()
@@ -193,13 +200,13 @@ def _rebuilds(find: _Finder, release: _Found, status: _Found | None, row: RowPro
     return [item for item in found if item.id in shown or item.index >= status.predicate.checkpoint.size]
 
 
-def _deltas(chain: Chain, amendments: list[_Found]) -> Iterable[Amendment]:
+def _deltas(chain: Chain, amendments: list[Found]) -> Iterable[Amendment]:
     for before, found in zip(chain.links, amendments, strict=False):
         delta = make_patch(encode(before.charter), encode(found.predicate))
         yield Amendment(delta=delta, signatures=found.envelope.signatures, index=found.index)
 
 
-def _status(find: _Finder, release: _Found, file: ReleasedFile) -> tuple[_Found, RowProof] | tuple[None, None]:
+def _status(find: Finder, release: Found, file: ReleasedFile) -> tuple[Found, RowProof] | tuple[None, None]:
     """The newest status that has its quorum, and this file's row in it."""
     for link in reversed(find.chain.links):
         for found in sorted(find.standing(link.id, Status), key=lambda item: -item.index):

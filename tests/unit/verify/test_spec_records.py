@@ -25,6 +25,7 @@ from glasshouse_verify.evidence import Evidence, parse_evidence
 from glasshouse_verify.gate import check_file
 from glasshouse_verify.manifest import ManifestTree
 from glasshouse_verify.receipt import Access, Counts, Inspection, Inventory, Receipt, Tombstone
+from glasshouse_verify.receipt_check import ReceiptEvidence
 from glasshouse_verify.region import Category, Custody, Region, RegionSite
 from glasshouse_verify.report import Claim, Outcome
 from glasshouse_verify.row import ManifestRoot, RowProof, verify_row
@@ -35,6 +36,7 @@ from world import NOW, SHIPPED, World, digest
 
 from glasshouse.parties.card import Card, parse_card
 from glasshouse.parties.node import KEY_USES, NodeSettings
+from glasshouse.regions.delta import Delta, HeldRow
 
 EXAMPLES = examples()
 SHOWN = {
@@ -49,6 +51,8 @@ SHOWN = {
     "receipt": {"receipt"},
     "inventory": {"inventory", "inspection", "inventory-row", "tombstone"},
     "access": {"access"},
+    "receipt-evidence": {"receipt-evidence"},
+    "inventory-delta": {"inventory-delta"},
 }
 KINDS: dict[str, list[Any]] = {
     "statement": [
@@ -75,6 +79,8 @@ KINDS: dict[str, list[Any]] = {
     "receipt": [Receipt],
     "inventory": [Inventory, Inspection, Tombstone, Counts, Sharded, ShardProof],
     "access": [Access],
+    "receipt-evidence": [ReceiptEvidence],
+    "inventory-delta": [Delta, HeldRow],
 }
 
 
