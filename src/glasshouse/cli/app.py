@@ -39,6 +39,7 @@ GROUPS = {
     "evidence": "evidence",
     "status": "audit",
     "hold": "hold",
+    "source": "source",
     "trap": "trap",
     "certificate": "certificate",
     "signature": "signature",

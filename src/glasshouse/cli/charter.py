@@ -12,6 +12,7 @@ from glasshouse_verify.dsse import format_envelope, parse_envelope, statement_id
 from glasshouse_verify.errors import QuorumError
 from glasshouse_verify.region import regions_of
 from glasshouse_verify.report import utc
+from glasshouse_verify.sshsig import parse_public_line
 from glasshouse_verify.statement import Use, parse_statement
 
 from glasshouse.cli.wiring import (
@@ -27,6 +28,7 @@ from glasshouse.cli.wiring import (
 from glasshouse.parties.card import CARD_FILE, parse_card
 from glasshouse.parties.drafting import (
     draft_amendment,
+    draft_developer,
     draft_first,
     draft_join,
     draft_nodes,
@@ -207,6 +209,26 @@ def region(
     files.write(out, json.dumps(patch, indent=2).encode())
     document = {"schema": "glasshouse.charter-region/v1", "out": str(out), "regions": list(agreed)}
     emit(document, f"Wrote {out}; propose it with: glasshouse charter amend {out}", as_json=as_json)
+
+
+@app.command()
+def developer(
+    product: Annotated[str, typer.Argument(help="the product, as vendor/product")],
+    name: Annotated[str, typer.Argument(help="a short name, as releases will show it")],
+    key: Annotated[
+        Path | None, typer.Argument(help="the developer's public SSH key (ed25519); none: remove the developer")
+    ] = None,
+    node: NodeOption = Path(),
+    patch: Annotated[Path, typer.Option("--patch", help="the merge patch to write, or to add to")] = Path("patch.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write into a merge patch with which key a developer signs commits and reviews. Then: charter amend."""
+    public = None if key is None else parse_public_line(key.read_text())
+    with open_session(node) as session:
+        change = draft_developer(session.follow().chain.newest.charter, product, name, public)
+    files.write(patch, json.dumps(apply_patch(_read_patch(patch) if patch.exists() else {}, change), indent=2).encode())
+    document = {"schema": "glasshouse.charter-developer/v1", "out": str(patch), "developer": name}
+    emit(document, f"Wrote {patch}; propose it with: glasshouse charter amend {patch}", as_json=as_json)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from glasshouse_verify.statement import Use
 from rich.console import Console
 
 from glasshouse.cli.conveyor import RecipeArgument, open_press
+from glasshouse.cli.source import check_history, follows, history_document, history_lines
 from glasshouse.cli.wiring import JsonOption, NodeOption, Session, emit, open_session
 from glasshouse.conveyor.manifest import source_root
 from glasshouse.conveyor.origin import resolve
@@ -43,6 +44,9 @@ def release(
     ] = None,
     channel: Annotated[str, typer.Option("--channel", help="the channel to offer it on")] = "stable",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="build and say what would be logged")] = False,
+    flagged: Annotated[
+        bool, typer.Option("--flagged", help="release although auditors will flag the history of the source")
+    ] = False,
     evidence: Annotated[
         Path | None, typer.Option("--evidence", help="wait for the status, then write the evidence of each file here")
     ] = None,
@@ -57,11 +61,13 @@ def release(
         session.follow()
         directory = session.node.data / "releases" / read_recipe(recipe).product / decode(Version, version, "--version")
         lock = lock_of(directory / "lock.jsonl", recipe, locked, press)
-        order = Order(recipe=recipe, version=version, channel=channel, lock=lock)
+        may_follow = follows(session.history, press.vendor, read_recipe(recipe))
+        order = Order(recipe=recipe, version=version, channel=channel, lock=lock, follows=may_follow)
         run = ReleaseRun(directory, session.history.chain.newest.charter, order, press, say=console.log)
         if dry_run:
             document = _rehearse(run)
         else:
+            check_history(run, flagged=flagged)
             document = _publish(session, run)
             if evidence is not None:
                 document["evidence"] = _await_evidence(session, run, evidence, timeout)
@@ -103,6 +109,7 @@ def _rehearse(run: ReleaseRun) -> dict[str, Any]:
         "version": run.order.version,
         "source": {"root": root.root.hex(), "files": root.size, "recipients": run.recipients},
         "lock": {"root": run.lock.root.root.hex(), "rows": run.lock.root.size},
+        "history": history_document(run),
         "files": [{"name": name, "sha256": sha256} for name, sha256 in run.built],
     }
 
@@ -176,6 +183,7 @@ def _text(document: dict[str, Any]) -> str:
             f"Nothing was logged. A release of {name} would log",
             f"  source   root {source['root']}, {source['files']} files, for {', '.join(source['recipients'])}",
             f"  lock     root {lock['root']}, {lock['rows']} rows",
+            *history_lines(document["history"]),
             *(f"  file     {file['sha256']}  {file['name']}" for file in document["files"]),
         ]
         return "\n".join(lines)

@@ -65,7 +65,7 @@ class Press:
 
 @dataclass(frozen=True, kw_only=True)
 class Followed:
-    """The source of the release before: its statement's id and its commit."""
+    """A source that was released before: its statement's id and its commit."""
 
     source: str
     commit: str
@@ -73,13 +73,16 @@ class Followed:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to be released: a recipe directory, a version, a channel, the lock to build in, what it follows."""
+    """What is to be released: a recipe directory, a version, a channel, the lock to build in.
+
+    `follows` are the sources that it may follow, newest first: the first that it descends from, or else the first.
+    """
 
     recipe: Path
     version: str
     channel: str
     lock: bytes
-    follows: Followed | None = None
+    follows: tuple[Followed, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,27 +186,47 @@ class ReleaseRun:
 
     def fetch(self) -> None:
         """Get the tree; `tree.json` marks it complete."""
-        tree, follows = self.directory / "tree", self.order.follows
-        if (self.directory / "tree.json").exists():
+        tree, done = self.directory / "tree", self.directory / "tree.json"
+        if done.exists() and not self._is_overtaken():
             return
+        for name in ("tree.json", "pack.json"):
+            (self.directory / name).unlink(missing_ok=True)
         shutil.rmtree(tree, ignore_errors=True)
-        wish = Wish(version=self.order.version, before=None if follows is None else follows.commit)
-        press = self.press
+        press, released = self.press, {follow.commit: follow.source for follow in reversed(self.order.follows)}
+        wish = Wish(version=self.order.version, before=tuple(follow.commit for follow in self.order.follows))
         fetched = fetch_source(self.recipe, self.order.recipe, self.lock, tree, press.store, press.origins, wish)
         record: dict[str, Any] = {"epoch": fetched.epoch, "commit": fetched.commit}
         if fetched.lineage is not None:
             files.write(self.directory / "lineage", fetched.lineage)
-            record |= {"follows": None if follows is None else follows.source, "before": wish.before}
+            record |= {"before": fetched.before, "follows": released.get(fetched.before or "")}
         self._once("tree.json", lambda: _dump(record))
+
+    def _is_overtaken(self) -> bool:
+        """Whether another release came between, which the source, not signed yet, has to follow."""
+        if self._branch is None or (self.directory / "source.dsse").exists():
+            return False
+        follows = self._json("tree.json")["follows"]
+        return follows not in [follow.source for follow in self.order.follows] and bool(self.order.follows)
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that was fetched, where the source is a repository."""
+        found: str | None = self._json("tree.json")["commit"]
+        return found
+
+    @property
+    def before(self) -> str | None:
+        """The released commit that it follows."""
+        found: str | None = self._json("tree.json").get("before")
+        return found
 
     def account(self) -> Account | None:
         """What the lineage shows of this release, as auditors will see it; None where the recipe names no branch."""
-        fetched, branch = self._json("tree.json"), self._branch
-        if branch is None:
+        branch, commit, rule = self._branch, self.commit, self._rule
+        if branch is None or commit is None:
             return None
         lineage = parse_lineage((self.directory / "lineage").read_bytes())
-        context, rule = (self.product, branch), self._rule
-        return examine(lineage, fetched["commit"], fetched["before"], context, rule.developers, rule.reviewers)
+        return examine(lineage, commit, self.before, (self.product, branch), rule.developers, rule.reviewers)
 
     def faults(self) -> list[str]:
         """What auditors will find wrong with the history of this release."""

@@ -48,21 +48,35 @@ _EARLIEST_EPOCH = 315_532_800
 class FetchedSource:
     """A whole tree; `epoch` is its commit time in Unix seconds, `commit` the git commit it came from, where it did.
 
-    `lineage` is that commit's, where the recipe names a branch.
+    `lineage` is that commit's, where the recipe names a branch, back to the released commit `before`, if there is one.
     """
 
     tree: SourceTree
     epoch: int
     commit: str | None
+    before: str | None
     lineage: bytes | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What of a git repository is wanted: the version whose tag names the commit, and the last release's commit."""
+    """What of a git repository is wanted: the version whose tag names the commit, and released commits before it.
+
+    The first of `before` that is an ancestor is where the lineage begins; where none is, the first.
+    """
 
     version: str | None = None
+    before: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Picked:
+    """What a git repository gave."""
+
+    epoch: int
+    commit: str
     before: str | None = None
+    lineage: bytes | None = None
 
 
 def fetch_source(
@@ -79,15 +93,15 @@ def fetch_source(
     `beside` is the directory of the recipe file. Raises `InvalidRecipe` when the recipe has no source,
     `InvalidSource` when what came is not a tree, `OriginUnavailable` when it cannot be had with its digest.
     """
-    commit: str | None = None
-    lineage: bytes | None = None
+    picked: _Picked | None = None
     match recipe.source:
         case IndexSource():
             epoch = _fetch_from_index(recipe.source, destination, store, origins)
         case DebianSource():
             epoch = _fetch_from_debian(recipe.source, destination, store, origins)
         case GitSource():
-            epoch, commit, lineage = _fetch_from_git(recipe.source, beside, destination, wish or Wish())
+            picked = _fetch_from_git(recipe.source, beside, destination, wish or Wish())
+            epoch = picked.epoch
         case DirectorySource():
             epoch = recipe.source.epoch
             _copy_directory(beside / recipe.source.path, destination)
@@ -96,7 +110,13 @@ def fetch_source(
         case _:
             assert_never(recipe.source)
     add_build_files(recipe, beside, lock, destination)
-    return FetchedSource(tree=scan_tree(destination), epoch=epoch, commit=commit, lineage=lineage)
+    return FetchedSource(
+        tree=scan_tree(destination),
+        epoch=epoch,
+        commit=picked.commit if picked else None,
+        before=picked.before if picked else None,
+        lineage=picked.lineage if picked else None,
+    )
 
 
 def add_build_files(recipe: Recipe, beside: Path, lock: Lock, directory: Path) -> None:
@@ -178,13 +198,18 @@ def _copy_directory(origin: Path, destination: Path) -> None:
                 write_file(place, content, file.mode == "100755")
 
 
-def _fetch_from_git(source: GitSource, beside: Path, destination: Path, wish: Wish) -> tuple[int, str, bytes | None]:
-    """The time of the commit, its id and, where a branch is named, its lineage."""
+def _fetch_from_git(source: GitSource, beside: Path, destination: Path, wish: Wish) -> _Picked:
     with fetched(source.location, beside) as repository:
         commit = source.commit or _tagged(repository, wish.version)
         check_out(repository, commit, destination)
-        lineage = None if source.branch is None else _lineage(repository, commit, source.branch, wish.before)
-        return commit_time(repository, commit), commit, lineage
+        epoch = commit_time(repository, commit)
+        if source.branch is None:
+            return _Picked(epoch=epoch, commit=commit)
+        _check_branch(repository, commit, source.branch)
+        older = (name for name in wish.before if is_ancestor(repository, name, commit))
+        before = next(older, next(iter(wish.before), None))
+        lineage = read_lineage(repository, commit, before)
+        return _Picked(epoch=epoch, commit=commit, before=before, lineage=lineage)
 
 
 def _tagged(repository: Path, version: str | None) -> str:
@@ -196,10 +221,9 @@ def _tagged(repository: Path, version: str | None) -> str:
     return commit
 
 
-def _lineage(repository: Path, commit: str, branch: str, before: str | None) -> bytes:
+def _check_branch(repository: Path, commit: str, branch: str) -> None:
     head = resolve(repository, f"heads/{branch}")
     if head is None:
         raise InvalidRecipe("source.branch", f"the repository has no branch {branch}")
     if not is_ancestor(repository, commit, head):
         raise InvalidSource(commit, f"is not on the branch {branch}")
-    return read_lineage(repository, commit, before)

@@ -36,7 +36,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from glasshouse_verify.charter import Charter, Link, apply_patch, check_successor
-from glasshouse_verify.codec import decode, encode
+from glasshouse_verify.codec import Identifier, decode, encode
 from glasshouse_verify.ed25519 import keyid
 from glasshouse_verify.encoding import encode_base64
 from glasshouse_verify.region import regions_of
@@ -216,6 +216,15 @@ def draft_move(
         if name.split("/")[0] == vendor and apply_patch(before, gate) != before:
             patch[name] = {"gate": gate}
     return {"products": patch} if patch else {}
+
+
+def draft_developer(newest: Charter, product: str, name: str, public: bytes | None) -> dict[str, Any]:
+    """The merge patch that gives a developer of a product this raw signing key, or removes who has None."""
+    if product not in newest.products:
+        raise SettingsError("product", f"the charter has no {product}", "See: glasshouse charter show.")
+    developer: str = decode(Identifier, name, "developer")
+    key = None if public is None else encode_base64(public)
+    return {"products": {product: {"developers": {developer: key}}}}
 
 
 def draft_amendment(newest: Link, patch: dict[str, Any], proposer: str, now: int) -> bytes:

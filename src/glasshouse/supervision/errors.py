@@ -2,6 +2,7 @@
 
 SupervisionError
 ├── StatusDisputed    the signed status is not what follows from the ledger, or there is none
+├── SourceFlagged     a source's history does not show what the charter asks for
 ├── SignatureRefused  a file is more than the rebuilt one with an embedded signature that the charter pins
 └── Unreadable        a file that is to be compared cannot be read: .path, .reason
 """
@@ -15,6 +16,10 @@ class SupervisionError(Exception):
 
 class StatusDisputed(SupervisionError):
     """The signed status is not what follows from the ledger, or there is none."""
+
+
+class SourceFlagged(SupervisionError):
+    """A source's history does not show what the charter asks for."""
 
 
 class SignatureRefused(SupervisionError):

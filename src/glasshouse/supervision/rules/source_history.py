@@ -6,14 +6,15 @@ signatures this rule recomputes. Nothing of it asks the vendor, or the host of i
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from glasshouse_verify.charter import ProductRule
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.lineage import Account, History, compare, examine, history_of, parse_lineage
 from glasshouse_verify.statement import Release, Source, Use
 
-from glasshouse.ledger import history as ledger
+from glasshouse.ledger.history import History as Ledger
+from glasshouse.ledger.history import Record
 from glasshouse.supervision.rules.scene import Alarm, Scene
 
 NAME = "source-history"
@@ -38,63 +39,71 @@ def check(scene: Scene) -> Iterable[Alarm]:
             continue
         faults = scene.judged.get(record.id)
         if faults is None:
-            found = _faults(scene, record, rule)
-            if found is None:
+            account = judge(scene, record, rule)
+            if account is None:
                 continue
             name = f"{source.product} {source.version}"
-            faults = tuple(Alarm(about=(record.id,), text=f"{name}: {fault}") for fault in found)
+            faults = tuple(Alarm(about=(record.id,), text=f"{name}: {fault}") for fault in account.faults)
             scene.judged[record.id] = faults
         yield from faults
 
 
-def _faults(scene: Scene, record: ledger.Record, rule: ProductRule) -> list[str] | None:
-    """What is wrong with a source; None where its lineage cannot be had, which the rule `availability` reports."""
+def judge(scene: Scene, record: Record, rule: ProductRule) -> Account | None:
+    """What the history of a source shows, all its faults included; None where its lineage cannot be had.
+
+    A lineage that cannot be had is an alarm of the rule `availability`.
+    """
     source: Source = record.predicate
     before = list(released(scene.history, source.product, record.index))
     try:
         history = history_of(source)
         if history is None:
-            if rule.developers is not None:
-                return ["it shows no history, though the charter names the developers who have to sign its commits"]
-            return ["it shows no history, though the release before did"] if before else []
+            return _told(*_unshown(rule, before))
         data = scene.blob(history.lineage)
-        if data is None:
-            return None
-        return _misplaced(history, before) + _examined(data, source, history, before, rule)
+        return None if data is None else _examined(data, source, history, before, rule)
     except FormatError as error:
-        return [f"its history cannot be read: {error}"]
+        return _told(f"its history cannot be read: {error}")
 
 
-def _misplaced(history: History, before: list[Released]) -> list[str]:
-    due = predecessor(before, history.branch)
-    if due is None and history.follows is None:
-        return []
-    if due is None:
-        return [f"it follows source {(history.follows or '')[:16]}…, and no release before it shows a history"]
-    known = next((other for other in before if other.id == history.follows), None)
-    if known is None:
-        return [f"it follows no source that was released, where {due.source.version} was released before it"]
-    if due.history.branch == history.branch and known.id != due.id:
-        return [f"it follows {known.source.version}, not {due.source.version}, the newest release of {history.branch}"]
-    return []
+def _told(*faults: str) -> Account:
+    return Account(changes=(), authors=(), reviewers=(), faults=faults)
 
 
-def _examined(data: bytes, source: Source, history: History, before: list[Released], rule: ProductRule) -> list[str]:
-    followed = next((other for other in before if other.id == history.follows), None)
-    lineage, tip = parse_lineage(data), source.commit or ""
-    start = None if followed is None else followed.source.commit
+def _unshown(rule: ProductRule, before: list[Released]) -> Iterator[str]:
+    if rule.developers is not None:
+        yield "it shows no history, though the charter names the developers who have to sign its commits"
+    elif before:
+        yield "it shows no history, though the release before did"
+
+
+def _examined(data: bytes, source: Source, history: History, before: list[Released], rule: ProductRule) -> Account:
+    tip = source.commit or ""
     if not _COMMIT.fullmatch(tip):
-        return ["it names no commit"]
-    account: Account = examine(lineage, tip, start, (source.product, history.branch), rule.developers, rule.reviewers)
-    faults = list(account.faults)
+        return _told("it names no commit")
+    lineage = parse_lineage(data)
+    followed = next((other for other in before if other.id == history.follows), None)
+    start = None if followed is None else followed.source.commit
+    account = examine(lineage, tip, start, (source.product, history.branch), rule.developers, rule.reviewers)
+    faults = [*_misplaced(history, followed, before), *account.faults]
     if rule.developers is not None:
         faults += compare(source, account)
     if tip in lineage.commits and lineage.commits[tip].time != source.epoch:
         faults.append("its epoch is not the time of its commit")
-    return faults
+    return replace(account, faults=tuple(faults))
 
 
-def released(history: ledger.History, product: str, below: int) -> Iterator[Released]:
+def _misplaced(history: History, followed: Released | None, before: list[Released]) -> Iterator[str]:
+    due = next(iter(predecessors(before, history.branch)), None)
+    if due is None and history.follows is not None:
+        yield f"it follows source {history.follows[:16]}…, and no release before it shows a history"
+    elif due is not None and followed is None:
+        yield f"it follows no source that was released, where {due.source.version} was released before it"
+    elif due is not None and followed is not None and due.history.branch == history.branch and followed.id != due.id:
+        name = f"{due.source.version}, the newest release of {history.branch}"
+        yield f"it follows {followed.source.version}, not {name}"
+
+
+def released(history: Ledger, product: str, below: int) -> Iterator[Released]:
     """The sources with a history that releases of a product below an index were built from, oldest release first."""
     for record in history.standing(Use.RELEASE):
         release: Release = record.predicate
@@ -107,13 +116,13 @@ def released(history: ledger.History, product: str, below: int) -> Iterator[Rele
                 yield Released(id=source.id, source=source.predicate, history=shown)
 
 
-def predecessor(before: list[Released], branch: str) -> Released | None:
-    """What a source on this branch follows: the newest release of the branch, or, of a new branch, the newest of all.
+def predecessors(before: list[Released], branch: str) -> list[Released]:
+    """What a source on this branch may follow, newest first: the newest release of it, or any where it is a new branch.
 
-    The first source with a history follows nothing. A new branch may follow any release.
+    The first source with a history follows nothing.
     """
     same = [other for other in before if other.history.branch == branch]
-    return next(reversed(same or before), None)
+    return same[-1:] or before[::-1]
 
 
 def _shown(source: Source) -> History | None:
