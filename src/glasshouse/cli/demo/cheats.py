@@ -18,11 +18,13 @@ from glasshouse_verify.tile import TILE_WIDTH, entries_path, tile_width
 
 from glasshouse.cli.demo.forger import Forger
 from glasshouse.cli.demo.record import Played, Seen
-from glasshouse.cli.demo.stage import COUNCIL, ORIGIN, REBUILDER, SUPERVISOR, VENDOR, WITNESSES
+from glasshouse.cli.demo.stage import COUNCIL, ORIGIN, REBUILDER, SUPERVISOR, VENDOR, WITNESSES, load
 from glasshouse.cli.demo.story import Story
 from glasshouse.cli.demo.wares import small_ware
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.parties.node import open_node
+
+SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,8 +197,9 @@ def lazy_rebuilder(story: Story) -> Seen:
     stage.run("trap", "sign", trap, "--node", stage.node(COUNCIL))
     stage.run("trap", "commit", trap, "--node", stage.node(COUNCIL))
     stage.stop(REBUILDER, "work")
-    stage.run("trap", "release", trap, "--node", stage.node(VENDOR))
-    forger.copy_release(REBUILDER)
+    released = load(stage.run("trap", "release", trap, "--node", stage.node(VENDOR), "--json"))["release"]
+    stage.wait("the trap's release", lambda: released in story.onlooker().records, SECONDS)
+    forger.copy_release(released, REBUILDER)
     stage.start(REBUILDER, "work")
     story.await_verdicts(forger.product, forger.version)
     stage.run("trap", "open", trap, "--node", stage.node(COUNCIL))
@@ -206,7 +209,7 @@ def lazy_rebuilder(story: Story) -> Seen:
         found[:] = story.findings("traps", SUPERVISOR)
         return bool(found)
 
-    stage.wait("the supervisor's finding", is_found, 60.0)
+    stage.wait("the supervisor's finding", is_found, SECONDS)
     return Seen(caught=REBUILDER in found[-1], by=f"{SUPERVISOR}, {COUNCIL}", seen=found[-1])
 
 

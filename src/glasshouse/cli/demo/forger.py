@@ -36,7 +36,7 @@ from glasshouse.cli.conveyor import open_press
 from glasshouse.cli.demo.stage import VENDOR
 from glasshouse.cli.demo.story import Story, Ware
 from glasshouse.cli.demo.wares import small_ware
-from glasshouse.cli.wiring import follow_pin, post
+from glasshouse.cli.wiring import post
 from glasshouse.conveyor.release import Order, ReleaseRun
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.errors import NotThere, Refused
@@ -130,40 +130,28 @@ class Forger:
             self._log_release(client, source, first.source, file, {file.sha256: content}, int(time.time()))
         return self._download(honest.name, content)
 
-    def copy_release(self, party: str) -> str:
-        """What a lazy rebuilder does: call the newest release identical, with the released digests for its own."""
+    def copy_release(self, released: str, party: str) -> None:
+        """What a lazy rebuilder does: call a release identical, with the released digests for its own."""
+        release: Release = self.story.onlooker().records[released].predicate
+        copied = tuple(
+            RebuiltFile(platform=f.platform, name=f.name, shipped=f.sha256, rebuilt=f.sha256, verdict=Verdict.IDENTICAL)
+            for f in release.files
+        )
+        rebuild = Rebuild(
+            party=Identifier(party),
+            product=release.product,
+            version=release.version,
+            release=Digest(released),
+            source=release.source,
+            verdict=Verdict.IDENTICAL,
+            files=copied,
+            explanation=Text(""),
+            not_varied=(),
+            time=int(time.time()),
+        )
+        signer = open_node(self.story.stage.node(party)).signer("rebuild")
         with LedgerClient(self.story.stage.ledger_url) as client:
-            history = follow_pin(self.story.stage.ledger_url, self.node.pin)
-            record = next(
-                r for r in history.standing(Use.RELEASE) if (r.predicate.product, r.predicate.version) == self.name
-            )
-            release: Release = record.predicate
-            copied = tuple(
-                RebuiltFile(
-                    platform=f.platform, name=f.name, shipped=f.sha256, rebuilt=f.sha256, verdict=Verdict.IDENTICAL
-                )
-                for f in release.files
-            )
-            rebuild = Rebuild(
-                party=Identifier(party),
-                product=release.product,
-                version=release.version,
-                release=Digest(record.id),
-                source=release.source,
-                verdict=Verdict.IDENTICAL,
-                files=copied,
-                explanation=Text(""),
-                not_varied=(),
-                time=int(time.time()),
-            )
-            signer = open_node(self.story.stage.node(party)).signer("rebuild")
             post(client, sign_statement(make_statement(Use.REBUILD, rebuild), signer), {})
-        return record.id
-
-    @property
-    def name(self) -> tuple[str, str]:
-        """Product and version."""
-        return self.product, self.version
 
     def _logged(self, client: LedgerClient, sha256: str) -> Release:
         for index in client.lookup(sha256):

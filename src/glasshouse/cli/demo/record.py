@@ -8,7 +8,8 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,6 @@ class Told:
 class Record:
     """All chapters told on a stage, by name; `under_way` is the one being told, or the one that failed."""
 
-    version: str = field(default_factory=lambda: version("glasshouse"))
     touched: int = field(default_factory=lambda: int(time.time()))
     told: dict[str, Told] = field(default_factory=dict)
     under_way: str | None = None
@@ -94,16 +94,23 @@ class Record:
     def save(self, root: Path) -> None:
         """Write the record into a stage's directory."""
         self.touched = int(time.time())
-        files.write(root / FILE, json.dumps({"schema": SCHEMA, **asdict(self)}, ensure_ascii=False).encode())
+        files.write(root / FILE, json.dumps({"schema": SCHEMA, "edition": edition(), **asdict(self)}).encode())
+
+
+@cache
+def edition() -> str:
+    """Which edition of the demo this is: the digest of its own files."""
+    here = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
+    return sha256(b"".join(sha256(path.read_bytes()).digest() for path in here)).hexdigest()
 
 
 def load_record(root: Path) -> Record | None:
-    """The record of the stage in a directory; None where there is none that this version can read."""
+    """The record of the stage in a directory; None where there is none, or another edition of the demo made it."""
     try:
         document: dict[str, Any] = json.loads((root / FILE).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    if document.pop("schema", None) != SCHEMA:
+    if (document.pop("schema", None), document.pop("edition", None)) != (SCHEMA, edition()):
         return None
     told = {name: _told(one) for name, one in document.pop("told").items()}
     return Record(told=told, **document)
