@@ -1,4 +1,4 @@
-"""The sealed object written a second time, straight from docs/spec/sealed-object.md; examples of it and of a wrapping."""
+"""Sealed objects written a second time, straight from docs/spec/sealed-object.md; examples of them and of wrappings."""
 
 import tempfile
 from pathlib import Path
