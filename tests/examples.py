@@ -36,6 +36,7 @@ from glasshouse_verify.statement import (
     make_statement,
     parse_statement,
 )
+from glasshouse_verify.trap import BuiltFile, Trap, TrapOpening
 from region_examples import records, statements
 from region_world import pages
 from world import FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest, seeded
@@ -79,9 +80,16 @@ def payloads() -> dict[Use, bytes]:
             successor=digest(b"the next release"),
         ),
         Use.FINDING: Finding(party="lab", rule="verdicts", about=(release,), text="lab: differs", time=NOW),
+        Use.TRAP: _trap(release),
     }
     made |= statements()
     return logged | {use: make_statement(use, says) for use, says in made.items()} | {Use.PROVENANCE: provenance}
+
+
+def _trap(release: str) -> Predicate:
+    built = BuiltFile(platform=PLATFORM, name=FILE, sha256=digest(b"what the source builds to"))
+    opening = TrapOpening(release=release, nonce=digest(b"nonce"), built=(built,))
+    return Trap(party="lab", commitment=opening.commitment, time=NOW, opening=opening)
 
 
 def _rebuild(world: World, release: str) -> Predicate:

@@ -63,7 +63,11 @@ def read_trap(path: Path) -> TrapFile:
 
     Raises FormatError, SettingsError.
     """
-    trap: TrapFile = decode(TrapFile, json.loads(path.read_bytes()), "trap")
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise SettingsError(str(path), f"is not JSON: {error}", "Have it sent again.") from error
+    trap: TrapFile = decode(TrapFile, document, "trap")
     commitment, release = parse_statement(trap.commitment.encode()), parse_statement(trap.release.encode())
     sound = isinstance(commitment.predicate, Trap) and isinstance(release.predicate, Release)
     if not sound or commitment.predicate.commitment != trap.opening.commitment:

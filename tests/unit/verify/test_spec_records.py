@@ -40,7 +40,7 @@ from glasshouse.regions.delta import Delta, HeldRow
 
 EXAMPLES = examples()
 SHOWN = {
-    "statement": {"release", "source", "commit", "rebuild", "hold", "finding"},
+    "statement": {"release", "source", "commit", "rebuild", "hold", "finding", "trap"},
     "charter": {"charter"},
     "status": {"status", "status-row", "status-row-held", "status-row-proof"},
     "evidence": {"evidence"},

@@ -35,6 +35,7 @@ from glasshouse_verify.statement import (
     parse_statement,
     predicate_type,
 )
+from glasshouse_verify.trap import Trap
 from world import NOW, World, digest
 
 from glasshouse.ledger.digests import named_digests
@@ -52,6 +53,7 @@ KINDS: dict[Use, type[Any]] = {
     Use.INVENTORY: Inventory,
     Use.INSPECTION: Inspection,
     Use.ACCESS: Access,
+    Use.TRAP: Trap,
 }
 PAYLOADS = payloads()
 Place = tuple[str | int, ...]
