@@ -9,6 +9,8 @@ Seen: an alarm of the rule source-history that names the commits; where the char
     claimed, exit 5; for another tree, the verdict pack-not-received, and exit 5.
 """
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +18,17 @@ from glasshouse_verify.codec import encode
 from glasshouse_verify.encoding import encode_base64
 from glasshouse_verify.lineage import History
 from glasshouse_verify.report import Outcome
+from glasshouse_verify.statement import Verdict
 from lineages import BRANCH, Story
 from onlookers import alarms
+from rebuilds import Rebuilder
+from workshop import RECIPES, c_recipe, environment, tree_of
 from world import NOW, PRODUCT, World, digest, seeded, texts
 
+from glasshouse.conveyor.ancestry import git_tree
+
+HELLO = (RECIPES / "hello-c/source/hello.c").read_text()
+RECIPE = c_recipe(["cc", "-O2", "-o", "/build/out/out", "hello.c"], ["out"])
 DEVELOPERS = {name: encode_base64(seeded(name).public) for name in ("ann", "bob", "eve")}
 
 
@@ -216,3 +225,23 @@ def test_control_without_developers_continuity_alone_is_asked(vendor: Vendor) ->
     assert vendor.alarms == []
     vendor.ship("1.2", vendor.first, "1.1")
     assert len(vendor.alarms) == 1
+
+
+@pytest.mark.parametrize("packed", ["as reviewed", "with a line more"])
+def test_attack_the_reviewed_commit_beside_another_tree(packed: str, tmp_path: Path) -> None:
+    """The rebuilder who opens the pack finds another tree than the commit's; the commit's own tree it builds."""
+    environment()
+    rebuilder, story = Rebuilder(World(), tmp_path / "lab"), Story()
+    world, files = rebuilder.world, {"hello.c": HELLO}
+    tip = story.commit("first", tree=git_tree(tree_of(tmp_path / "reviewed", files), 40))
+    lineage = story.lineage()
+    world.blobs[digest(lineage)] = lineage
+    source = rebuilder.source(RECIPE, files if packed == "as reviewed" else {"hello.c": HELLO + "// more\n"})
+    history = encode(History(branch=BRANCH, lineage=digest(lineage)))
+    release = world.release(shipped=b"other bytes", name="out", source=replace(source, history=history, commit=tip))
+    verdict = rebuilder.judge(release).rebuild
+    if packed == "as reviewed":
+        assert verdict.verdict == Verdict.DIFFERS
+    else:
+        assert verdict.verdict == Verdict.PACK_NOT_RECEIVED
+        assert f"commit {tip}: has another tree than the source pack" in verdict.explanation

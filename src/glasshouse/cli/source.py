@@ -1,5 +1,6 @@
 """`glasshouse source`: review a change, see who signed and reviewed what a release was built from."""
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 from glasshouse_verify.charter import ProductRule
 from glasshouse_verify.codec import Identifier, Product, decode
 from glasshouse_verify.gitobject import parse_tag
-from glasshouse_verify.lineage import REVIEW_PREFIX, Account, review_title
+from glasshouse_verify.lineage import BRANCH, REVIEW_PREFIX, Account, review_title
 from glasshouse_verify.statement import Source, Use
 
 from glasshouse.cli.audit import scene_of
@@ -53,6 +54,8 @@ def review(
     start = parents[0] if since is None and parents else None
     if since is not None:
         start = _git(repository, "rev-parse", "--verify", f"{since}^{{commit}}").strip()
+    if not re.fullmatch(BRANCH, branch):
+        raise SettingsError("--branch", f"{branch!r} is the name of no branch", "Give one such as main.")
     title = review_title(decode(Product, product, "--product"), branch, start)
     tag = f"{REVIEW_PREFIX}{decode(Identifier, name, '--as')}/{tip[:SHOWN_DIGITS]}"
     settings = ["-c", "gpg.format=ssh", *(["-c", f"user.signingKey={key.resolve()}"] if key else [])]
