@@ -42,7 +42,16 @@ from region_world import pages
 from world import FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest, seeded
 
 from glasshouse.parties.card import SCHEMA as CARD_SCHEMA
-from glasshouse.parties.card import Card, CardIntake, CardKey, CardLedger, CardSite, CardWitness, format_settings
+from glasshouse.parties.card import (
+    Card,
+    CardCustody,
+    CardIntake,
+    CardKey,
+    CardLedger,
+    CardSite,
+    CardWitness,
+    format_settings,
+)
 from glasshouse.parties.node import NodeSettings
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "spec"
@@ -161,6 +170,10 @@ def card() -> Card:
             peer="https://zurich-1.acme.example:8444",
             certificate=b"DER of the certificate",
         ),
+        custody=CardCustody(
+            key=bytes.fromhex(digest(b"an X25519 key")),  # type: ignore[arg-type]
+            url="https://custody.council.example",
+        ),
     )
 
 
@@ -212,6 +225,15 @@ def node_settings() -> NodeSettings:
                 "indicators": "/srv/signature-base/iocs",
                 "requests_per_second": 50.0,
                 "max_file_bytes": 5_368_709_120,
+            },
+            "custody": {"jobs": ["analysis"]},
+            "wrapping": {
+                "transit": {
+                    "url": "https://bao.acme.example:8200",
+                    "key": "zurich-1",
+                    "mount": "transit-au",
+                    "token_file": "keys/bao-token",
+                }
             },
             "timestamp": {},
             "database": {"dsn": "postgresql://acme@db.example/glasshouse"},

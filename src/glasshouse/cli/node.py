@@ -16,6 +16,7 @@ from glasshouse.parties.errors import PinRefused, SettingsError
 from glasshouse.parties.node import (
     AuditorSettings,
     ConveyorSettings,
+    CustodySettings,
     IntakeSettings,
     LedgerSettings,
     Node,
@@ -32,7 +33,7 @@ from glasshouse.parties.node import (
 _LOG = logging.getLogger("glasshouse")
 Worker: TypeAlias = Callable[[Session], Callable[[], bool]]
 MAX_PAUSE_SECONDS = 60.0
-ROLES = ("ledger", "witness", "conveyor", "rebuilder", "auditor", "member", "intake", "timestamp")
+ROLES = ("ledger", "witness", "conveyor", "rebuilder", "auditor", "member", "intake", "custody", "timestamp")
 
 
 def register(app: typer.Typer) -> None:
@@ -102,7 +103,7 @@ def _settings(
         raise SettingsError("--site", f"{site} has not three parts", "Write it as zurich-1:CH:Zurich.")
     if "ledger" in roles and origin is None:
         raise SettingsError("--origin", "is missing", "A ledger needs a name, such as ledger.acme.example.")
-    if {"ledger", "witness", "timestamp", "intake"} & set(roles) and listen is None:
+    if {"ledger", "witness", "timestamp", "intake", "custody"} & set(roles) and listen is None:
         raise SettingsError("--listen", "is missing", "What serves others needs an address, such as 127.0.0.1:8471.")
     return NodeSettings(
         party=party,
@@ -117,6 +118,7 @@ def _settings(
         conveyor=ConveyorSettings(timestamps=timestamps) if "conveyor" in roles else None,
         rebuilder=RebuilderSettings() if "rebuilder" in roles else None,
         auditor=AuditorSettings(proposes=proposes) if "auditor" in roles else None,
+        custody=CustodySettings() if "custody" in roles else None,
         timestamp=TimestampSettings() if "timestamp" in roles else None,
     )
 

@@ -6,7 +6,8 @@
  "schema":"glasshouse.card/v1","site":{"id":"bern","jurisdiction":"CH","name":"Bern"},
  "witness":{"key":"w.example+…","url":"http://…"}}
 
-The card of a site of a region has "intake":{"certificate":"<base64 DER>","peer":"https://…","region":"au","url":"http://…"}
+The card of a custodian has "custody":{"key":"<base64 of 32 bytes>","url":"http://…"}, the card of a site of a region
+"intake":{"certificate":"<base64 DER>","peer":"https://…","region":"au","url":"http://…"}
 """
 
 import shutil
@@ -24,7 +25,13 @@ from glasshouse_verify.statement import Use
 from glasshouse.parties.certificates import create_peer
 from glasshouse.parties.errors import SettingsError
 from glasshouse.parties.hardware import generate_in_token
-from glasshouse.parties.keys import AGE_FILE, generate_identity, generate_key
+from glasshouse.parties.keys import (
+    AGE_FILE,
+    CUSTODY_SUFFIX,
+    generate_custody_key,
+    generate_identity,
+    generate_key,
+)
 from glasshouse.parties.node import KEY_USES, ROLE_KEYS, SETTINGS_FILE, KeySettings, Node, NodeSettings
 from glasshouse.storage import files
 from glasshouse.storage.errors import ObjectConflict
@@ -32,7 +39,7 @@ from glasshouse.storage.errors import ObjectConflict
 CARD_FILE = "card.json"
 SCHEMA = "glasshouse.card/v1"
 MAX_CARD = 100_000
-_CHARTER_ROLES: dict[str, tuple[Role, ...]] = {"conveyor": (Role.VENDOR,), "intake": ()}
+_CHARTER_ROLES: dict[str, tuple[Role, ...]] = {"conveyor": (Role.VENDOR,), "custody": (), "intake": ()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +88,14 @@ class CardIntake:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CardCustody:
+    """A custodian: the X25519 key that data keys are sealed to, and where sites ask it."""
+
+    key: PublicKey
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """The whole card."""
 
@@ -95,6 +110,7 @@ class Card:
     ledger: CardLedger | None = None
     witness: CardWitness | None = None
     intake: CardIntake | None = None
+    custody: CardCustody | None = None
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -199,7 +215,15 @@ def _blank_card(node: Node, recipient: str | None) -> Card:
         recipient=recipient,
         acts_for=None if settings.acts_for is None else Identifier(settings.acts_for),
         intake=_intake(node),
+        custody=_custody(node),
     )
+
+
+def _custody(node: Node) -> CardCustody | None:
+    if node.settings.custody is None:
+        return None
+    public = generate_custody_key(node.keys / f"custody{CUSTODY_SUFFIX}")
+    return CardCustody(key=PublicKey(public), url=node.url)
 
 
 def _charter_roles(role: str) -> tuple[Role, ...]:

@@ -1,10 +1,12 @@
-"""Private keys in files: Ed25519 in PKCS #8 PEM and age identities, readable by their owner alone."""
+"""Private keys in files: Ed25519 and X25519 in PKCS #8 PEM and age identities, readable by their owner alone."""
 
 import stat
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -18,6 +20,8 @@ from glasshouse.storage import files
 
 KEY_SUFFIX = ".key"
 AGE_FILE = "recipient.age"
+# A custodian's keys, which data keys are sealed to: custody.x25519, custody-2.x25519, …
+CUSTODY_SUFFIX = ".x25519"
 
 
 def generate_key(path: Path) -> bytes:
@@ -26,21 +30,43 @@ def generate_key(path: Path) -> bytes:
     Raises ObjectConflict where the path is taken: a key is never overwritten.
     """
     key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    files.create(path, pem, mode=0o600)
+    _create(path, key)
     return raw_public(key)
 
 
 def load_key(path: Path) -> Ed25519PrivateKey:
     """Load the key at `path`; raises KeyUnavailable where it is missing, foreign or readable by others."""
-    data = read_private(path)
-    try:
-        key = load_pem_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyUnavailable(f"{path} holds no private key without a password") from error
+    key = _load(path)
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyUnavailable(f"{path} holds no Ed25519 key")
     return key
+
+
+def generate_custody_key(path: Path) -> bytes:
+    """Make an X25519 key at `path` (mode 0600) and return its raw public key. Raises ObjectConflict."""
+    key = X25519PrivateKey.generate()
+    _create(path, key)
+    return key.public_key().public_bytes_raw()
+
+
+def load_custody_key(path: Path) -> X25519PrivateKey:
+    """Load the X25519 key at `path`; raises KeyUnavailable."""
+    key = _load(path)
+    if not isinstance(key, X25519PrivateKey):
+        raise KeyUnavailable(f"{path} holds no X25519 key")
+    return key
+
+
+def _create(path: Path, key: PrivateKeyTypes) -> None:
+    files.create(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+
+
+def _load(path: Path) -> PrivateKeyTypes:
+    data = read_private(path)
+    try:
+        return load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyUnavailable(f"{path} holds no private key without a password") from error
 
 
 def raw_public(key: Ed25519PrivateKey) -> bytes:

@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from glasshouse.parties.errors import KeyUnavailable, PinRefused, SettingsError
 from glasshouse.parties.hardware import TokenKey
-from glasshouse.parties.keys import AGE_FILE, KEY_SUFFIX
+from glasshouse.parties.keys import AGE_FILE, CUSTODY_SUFFIX, KEY_SUFFIX
 from glasshouse.parties.ring import KeyRing
 from glasshouse.parties.signer import AgentSigner, Signer, open_key
 
@@ -48,6 +48,7 @@ KEY_USES: dict[str, tuple[Use, ...]] = {
     "rebuild": (Use.COMMIT, Use.REBUILD, Use.PROVENANCE),
     "audit": (Use.STATUS, Use.HOLD, Use.FINDING, Use.INSPECTION),
     "intake": (Use.RECEIPT, Use.INVENTORY, Use.ACCESS),
+    "custody": (Use.ACCESS,),
     "log": (),
     "witness": (),
 }
@@ -58,6 +59,7 @@ ROLE_KEYS: dict[str, tuple[str, ...]] = {
     "rebuilder": ("rebuild",),
     "auditor": ("audit",),
     "intake": ("intake",),
+    "custody": ("custody",),
     "member": ("member",),
 }
 
@@ -145,6 +147,12 @@ class IntakeSettings(Settings):
     max_file_bytes: int = Field(default=64 * 2**30, gt=0)
 
 
+class CustodySettings(Settings):
+    """The custodian of regions in dual custody: the machines' jobs that it opens data keys for, by name."""
+
+    jobs: tuple[Id, ...] = ("analysis", "repair", "rewrap")
+
+
 class DatabaseSettings(Settings):
     """PostgreSQL: a DSN, or none for the embedded one."""
 
@@ -179,6 +187,35 @@ class KeySettings(Settings):
         return self
 
 
+class TransitSettings(Settings):
+    """A key in the transit engine of OpenBao or Vault. The token stands in a private file or in a variable."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://")]
+    key: Id
+    mount: Id = "transit"
+    token_file: str | None = None
+    token_variable: str | None = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if (self.token_file is None) == (self.token_variable is None):
+            raise ValueError("give either token_file or token_variable")
+        return self
+
+
+class WrappingSettings(Settings):
+    """What wraps a site's data keys: a token, or a transit key; files in keys/ where neither is named."""
+
+    pkcs11: KeySettings | None = None
+    transit: TransitSettings | None = None
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Self:
+        if self.pkcs11 is not None and self.transit is not None:
+            raise ValueError("give pkcs11 or transit, not both")
+        return self
+
+
 class NodeSettings(Settings):
     """The whole of node.toml."""
 
@@ -196,6 +233,8 @@ class NodeSettings(Settings):
     rebuilder: RebuilderSettings | None = None
     auditor: AuditorSettings | None = None
     intake: IntakeSettings | None = None
+    custody: CustodySettings | None = None
+    wrapping: WrappingSettings = WrappingSettings()
     timestamp: TimestampSettings | None = None
     database: DatabaseSettings = DatabaseSettings()
     objects: ObjectSettings = ObjectSettings()
@@ -244,6 +283,12 @@ class Node:
     def identity_path(self) -> Path:
         """The age identity that opens source packs."""
         return self.directory / "keys" / AGE_FILE
+
+    @property
+    def custody_paths(self) -> tuple[Path, ...]:
+        """The custodian's X25519 keys, in the order in which they followed each other."""
+        found = self.keys.glob(f"custody*{CUSTODY_SUFFIX}")
+        return tuple(sorted(found, key=lambda path: _generation(path.name.removesuffix(CUSTODY_SUFFIX))))
 
     def key_names(self, purpose: str) -> tuple[str, ...]:
         """The keys held for a purpose (a member of KEY_USES), in the order in which they followed each other."""

@@ -10,6 +10,7 @@ the custodian's public key only, so that intake never waits for the custodian. T
 opens is still wrapped by the site. Specification: docs/spec/wrapping.md.
 """
 
+import functools
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -104,6 +105,7 @@ def custodian_id(public: bytes) -> Digest:
     return Digest(sha256(public).hexdigest())
 
 
+@functools.cache
 def _public(raw: bytes) -> X25519PublicKey:
     try:
         key = X25519PublicKey.from_public_bytes(raw)

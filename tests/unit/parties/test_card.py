@@ -13,8 +13,8 @@ from glasshouse_verify.errors import FormatError
 from glasshouse_verify.note import COSIGNATURE_V1, ED25519, parse_vkey
 
 from glasshouse.parties.card import CARD_FILE, SCHEMA, Card, create_node, parse_card
-from glasshouse.parties.errors import SettingsError
-from glasshouse.parties.keys import raw_public
+from glasshouse.parties.errors import KeyUnavailable, SettingsError
+from glasshouse.parties.keys import generate_custody_key, load_custody_key, load_key, raw_public
 from glasshouse.parties.node import KEY_USES, Node, NodeSettings, open_node
 from glasshouse.parties.signer import FileSigner
 from glasshouse.storage.errors import ObjectConflict
@@ -29,6 +29,7 @@ ROLES: dict[str, dict[str, Any]] = {
     "auditor": {"auditor": {}},
     "member": {"member": True},
     "intake": {"intake": {"region": "au", "peer_listen": "127.0.0.1:8472"}, "serve": SERVE},
+    "custody": {"custody": {}, "serve": SERVE},
 }
 
 
@@ -45,7 +46,7 @@ def all_roles() -> dict[str, Any]:
 def test_a_node_of_one_role(tmp_path: Path, role: str) -> None:
     node, card = create(tmp_path, **ROLES[role])
     assert (card.schema, card.party, card.name, card.site.jurisdiction) == (SCHEMA, "lab", "Lab", "CH")
-    assert card.roles == {"conveyor": ("vendor",), "intake": ()}.get(role, (role,))
+    assert card.roles == {"conveyor": ("vendor",), "intake": (), "custody": ()}.get(role, (role,))
     assert [key.uses for key in card.keys] == [
         uses for path in made_keys(node) if (uses := KEY_USES[path.stem])
     ] or card.keys == ()
@@ -53,6 +54,7 @@ def test_a_node_of_one_role(tmp_path: Path, role: str) -> None:
     assert (card.witness is not None) == (role == "witness")
     assert (card.recipient is not None) == (role == "rebuilder")
     assert (card.intake is not None) == (role == "intake")
+    assert (card.custody is not None) == (role == "custody")
 
 
 def made_keys(node: Node) -> list[Path]:
@@ -75,6 +77,23 @@ def test_a_node_of_every_role(tmp_path: Path) -> None:
     assert (log.name, log.algorithm, log.public) == ("ledger.example", ED25519, public["log"])
     assert (witness.name, witness.algorithm, witness.public) == ("w.example", COSIGNATURE_V1, public["witness"])
     assert card.ledger.url == card.witness.url == "http://127.0.0.1:8471"
+
+
+def test_the_custodians_key_is_on_the_card(tmp_path: Path) -> None:
+    node, card = create(tmp_path, **ROLES["custody"])
+    (path,) = node.custody_paths
+    assert path == tmp_path / "keys" / "custody.x25519"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert card.custody is not None
+    assert load_custody_key(path).public_key().public_bytes_raw() == card.custody.key
+    assert card.custody.url == "http://127.0.0.1:8471"
+    with pytest.raises(KeyUnavailable, match="no Ed25519 key"):
+        load_key(path)
+    with pytest.raises(KeyUnavailable, match="no X25519 key"):
+        load_custody_key(node.key_path("custody"))
+    generate_custody_key(node.keys / "custody-10.x25519")
+    generate_custody_key(node.keys / "custody-2.x25519")
+    assert [path.stem for path in node.custody_paths] == ["custody", "custody-2", "custody-10"]
 
 
 def test_what_lies_on_the_disk(tmp_path: Path) -> None:
@@ -121,7 +140,7 @@ def document(directory: Path) -> dict[str, Any]:
 def test_cards_parse_strictly(tmp_path: Path) -> None:
     honest = document(tmp_path)
     assert encode(parse_card(format_json(honest))) == honest
-    optional = {"recipient", "acts_for", "ledger", "witness", "intake"}
+    optional = {"recipient", "acts_for", "ledger", "witness", "intake", "custody"}
     for name in honest:
         less = {other: value for other, value in honest.items() if other != name}
         if name in optional:
@@ -129,7 +148,7 @@ def test_cards_parse_strictly(tmp_path: Path) -> None:
             continue
         with pytest.raises(FormatError, match=f"card.{name}: is missing"):
             parse_card(format_json(less))
-    for place in ("", "site", "ledger", "witness", "intake"):
+    for place in ("", "site", "ledger", "witness", "intake", "custody"):
         changed = json.loads(format_json(honest))
         (changed[place] if place else changed)["stranger"] = 1
         with pytest.raises(FormatError, match="stranger: is not a known member"):

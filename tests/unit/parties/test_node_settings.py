@@ -55,6 +55,13 @@ proposes = true
 region = "au"
 peer_listen = "127.0.0.1:8472"
 
+[custody]
+
+[wrapping.transit]
+url = "http://127.0.0.1:8200"
+key = "lab"
+token_variable = "LAB_BAO_TOKEN"
+
 [database]
 dsn = "postgresql://localhost/acme"
 
@@ -123,6 +130,10 @@ WRONG: list[tuple[str, str, str]] = [
     ('name = "w.acme.example"', "", "witness.name"),
     ("[conveyor]", "[conveyor]\nstranger = 1", "conveyor.stranger"),
     ('acts_for = "beta"', 'acts_for = "Beta"', "acts_for"),
+    ("[custody]", "[custody]\njobs = ['Not a name']", "custody.jobs.0"),
+    ('token_variable = "LAB_BAO_TOKEN"', "", "wrapping.transit"),
+    ('token_variable = "LAB_BAO_TOKEN"', 'token_variable = "A"\ntoken_file = "b"', "wrapping.transit"),
+    ('url = "http://127.0.0.1:8200"', 'url = "127.0.0.1:8200"', "wrapping.transit.url"),
 ]
 
 

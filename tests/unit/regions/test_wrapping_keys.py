@@ -11,9 +11,11 @@ from tokens import MODULE, make_token, needs_softhsm, pin_file, token_store
 from transit import REAL, TOKEN, TransitEngine, real_server, transit_server
 
 from glasshouse.parties.hardware import TokenKey, open_session
+from glasshouse.parties.node import Node, NodeSettings
 from glasshouse.regions.errors import InvalidInput, KeyDestroyed, KeysUnavailable, WrappingBroken
 from glasshouse.regions.keys.file_keyring import FileKeyring
 from glasshouse.regions.keys.interface import KeyService, Wrapped, epoch_number
+from glasshouse.regions.keys.opening import open_keys
 from glasshouse.regions.keys.pkcs11_keys import Pkcs11Keys
 from glasshouse.regions.keys.transit import TransitKeys
 
@@ -375,3 +377,56 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
 def test_names_that_no_path_can_hold_are_refused(key: str, mount: str) -> None:
     with pytest.raises(InvalidInput):
         TransitKeys("http://127.0.0.1:1", key=key, mount=mount, token=lambda: TOKEN)
+
+
+# --- what node.toml names -------------------------------------------------------------------------------------------
+
+
+def node_of(directory: Path, **wrapping: object) -> Node:
+    (directory / "keys").mkdir(mode=0o700)
+    site = {"id": "zurich-1", "name": "Zurich", "jurisdiction": "CH"}
+    settings = {"party": "acme", "name": "Acme", "site": site, "wrapping": wrapping}
+    return Node(directory, NodeSettings.model_validate(settings))
+
+
+def test_a_node_wraps_by_files_unless_told_otherwise(tmp_path: Path) -> None:
+    node = node_of(tmp_path)
+    keys = open_keys(node)
+    assert isinstance(keys, FileKeyring)
+    assert keys.epochs() == open_keys(node).epochs() == ("wrap-1",)
+    assert (tmp_path / "keys" / "wrap-1.aes").exists()
+
+
+@needs_softhsm
+def test_a_node_wraps_by_a_token(hsm: Path, tmp_path: Path) -> None:
+    pin_file(tmp_path)
+    held = {"module": str(MODULE), "token": "zurich-1", "label": "data", "pin_file": "pin"}
+    keys = open_keys(node_of(tmp_path, pkcs11=held))
+    assert isinstance(keys, Pkcs11Keys)
+    assert keys.epochs() == ("data-1",)
+
+
+def test_a_node_wraps_by_transit(
+    engine: tuple[str, TransitEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text(TOKEN + "\n")
+    node = node_of(tmp_path, transit={"url": engine[0], "key": "from-file", "token_file": "token"})
+    keys = open_keys(node)
+    assert isinstance(keys, TransitKeys)
+    with keys:
+        assert keys.epochs() == ("from-file-1",)
+        token.chmod(0o644)
+        with pytest.raises(KeysUnavailable, match="can be read by others"):
+            keys.epochs()
+    by_variable = tmp_path / "by-variable"
+    by_variable.mkdir()
+    node = node_of(by_variable, transit={"url": engine[0], "key": "from-file", "token_variable": "GLASSHOUSE_BAO"})
+    with pytest.raises(KeysUnavailable, match="GLASSHOUSE_BAO with the token is not set"):
+        open_keys(node)
+    monkeypatch.setenv("GLASSHOUSE_BAO", TOKEN)
+    keys = open_keys(node)
+    assert isinstance(keys, TransitKeys)
+    with keys:
+        assert keys.epochs() == ("from-file-1",)

@@ -136,7 +136,7 @@ def test_the_settings_are_all_there_are() -> None:
         kinds = (field.annotation, *get_args(field.annotation))
         table: Any = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
         for member in table.model_fields if table else ():
-            assert name == "keys" or member in settings[name], f"{name}.{member}"
+            assert name in ("keys", "wrapping") or member in settings[name], f"{name}.{member}"
             assert f"`{member}`" in text_of("node"), f"{name}.{member}"
         assert f"`{name}`" in text_of("node") or f"`[{name}]`" in text_of("node") or f"[{name}." in text_of("node")
     assert NodeSettings.model_validate(settings).model_dump(exclude_defaults=True).keys() == settings.keys()
