@@ -61,6 +61,15 @@ class Story:
         return object_id(kind, content, self.digits)
 
 
+def example() -> tuple[Story, str, str]:
+    """The history that docs/spec/lineage.md shows: the story, the commit before, and the newest."""
+    story = Story()
+    before = story.commit("Read the rules", by=None)
+    tip = story.commit("Mend the scanner", before)
+    story.review(tip, before)
+    return story, before, tip
+
+
 def private_key(name: str) -> Ed25519PrivateKey:
     """The key that `seeded` signs with."""
     return Ed25519PrivateKey.from_private_bytes(sha256(name.encode()).digest())

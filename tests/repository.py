@@ -13,6 +13,9 @@ from glasshouse_verify.lineage import review_title
 from lineages import BRANCH, write_ssh_key
 from world import PRODUCT
 
+SSH_KEYGEN = shutil.which("ssh-keygen") is not None
+REASON = "ssh-keygen is not installed"
+needs_ssh_keygen = pytest.mark.skipif(not SSH_KEYGEN, reason=REASON)
 DEVELOPERS = ("ann", "bob", "eve", "mallory")
 _ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -26,8 +29,8 @@ class Repository:
     """A repository in a new directory, on the branch main, with a `keys` directory beside it."""
 
     def __init__(self, place: Path, *, object_format: str = "sha1") -> None:
-        if shutil.which("ssh-keygen") is None:
-            pytest.skip("ssh-keygen is not installed")
+        if not SSH_KEYGEN:
+            pytest.skip(REASON)
         self.place, self.keys = place, place.parent / f"{place.name}-keys"
         self.keys.mkdir()
         for name in DEVELOPERS:

@@ -1,12 +1,14 @@
 """Lineages: what the objects between two releases show, and what anybody notices who recomputes them."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from glasshouse_verify.charter import ProductRule
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.lineage import Account, History, compare, examine, format_lineage, history_of, parse_lineage
-from lineages import BRANCH, Story
+from lineages import BRANCH, Story, example
 from world import PRODUCT, World, digest, seeded
 
 DEVELOPERS = {name: seeded(name).public for name in ("ann", "bob", "eve")}
@@ -248,3 +250,12 @@ def test_a_charter_names_developers() -> None:
     assert rule.developers == {"ann": bytes(32)}
     with pytest.raises(FormatError, match="developers"):
         World(products={PRODUCT: {"developers": {"ann": "AAAA"}}})
+
+
+def test_the_page_shows_what_the_code_writes() -> None:
+    story, before, tip = example()
+    page = (Path(__file__).resolve().parents[3] / "docs/spec/lineage.md").read_text()
+    blocks = dict(re.findall(r"^```(lineage|before)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    assert blocks == {"lineage": story.lineage(before).decode(), "before": before + "\n"}
+    found = account(story, tip, before, before)
+    assert (found.authors, found.reviewers, found.faults) == (("ann",), ("bob",), ())
