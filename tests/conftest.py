@@ -59,3 +59,10 @@ def postgres(memory_path: Path) -> Iterator[EmbeddedPostgres]:
 def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
     with Database(postgres.dsn) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def other_database(memory_path: Path) -> Iterator[Database]:
+    """Another machine's."""
+    with EmbeddedPostgres(memory_path / "other-postgres") as server, Database(server.dsn) as opened:
+        yield opened

@@ -7,31 +7,47 @@
     answer(stored.receipt, status=201 if stored.created else 200)
 
 All coroutines run on the event loop of the server; what blocks (disk, database, peers) runs in threads behind them. A
-small upload is sealed in memory and costs no thread of its own: the committer takes all that are ready at once.
-Specification of what follows: docs/spec/journal.md and docs/spec/peer-http.md.
+small upload is sealed in memory and costs no thread of its own: the committer takes all that are ready at once. A large
+one goes to the vault's spool while it comes in, and to the peers before it is committed. Specification of what follows:
+docs/spec/journal.md and docs/spec/peer-http.md.
 """
 
+import asyncio
+import contextlib
+import secrets
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
+from glasshouse_verify.codec import Country, Digest, Identifier, PublicKey
 from glasshouse_verify.encoding import JSON
-from glasshouse_verify.region import Region
+from glasshouse_verify.region import Shortage
 
+from glasshouse.regions import journal
+from glasshouse.regions.batch import MAX_RIDER_BYTES
+from glasshouse.regions.committing import Committer, Ready
+from glasshouse.regions.errors import AlreadyStored, InvalidInput, Short, Unavailable, UploadRefused
+from glasshouse.regions.journal import QUERIES, Event, Note
+from glasshouse.regions.peers import Credentials, PeerClient
+from glasshouse.regions.placing import Place, SiteRules
+from glasshouse.regions.receipts import Facts
+from glasshouse.regions.replica import Replicas
+from glasshouse.regions.replication import Receipt, Receipts, Replication
+from glasshouse.regions.seal import Sealer, new_handle, sealed_size
+from glasshouse.regions.sweeping import sweep
+from glasshouse.regions.vault import Incoming
+from glasshouse.storage.errors import StorageError
 
-@dataclass(frozen=True, kw_only=True)
-class SiteRules:
-    """What a site goes by at a moment: its place, the party that runs it, and its region's rules.
+__all__ = ["Declared", "Intake", "Place", "SiteRules", "Stored", "Upload"]
 
-    `charter` is the statement id of the charter that `rules` stand in.
-    """
-
-    region: str
-    site: str
-    party: str
-    charter: str
-    rules: Region
+MAX_MEMORY_BYTES = 64 << 20
+PATIENCE_SECONDS = 30.0
+_SPOOL_BYTES = 1 << 20
+_POLL_SECONDS = 0.1
+_THREADS = 16
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +75,160 @@ class Stored:
     created: bool
 
 
+class Intake:
+    """Takes uploads for one site: its committer, its replicas, its replication. Use as a context manager.
+
+    Opened once in a process, and by one process for a site. Entering it sweeps away what a crash left in the vault.
+    Raises JournalConflict where the database is another site's, or another process has it.
+    """
+
+    def __init__(self, place: Place, own: Credentials) -> None:
+        rules = place.rules()
+        journal.prepare(place.database, region=rules.region, site=rules.site, peers=rules.peers)
+        self.place = place
+        self.receipts = Receipts(place)
+        self.replication = Replication(place, self.receipts, own)
+        self.committer = Committer(place, self.receipts, self.replication)
+        self.replicas = Replicas(place)
+        self._own = own
+        self._memory = 0
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="intake")
+
+    def __enter__(self) -> Self:
+        sweep(self.place)
+        self.replication.__enter__()
+        self.committer.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.committer.__exit__()
+        self.replication.__exit__()
+        self._threads.shutdown()
+
+    async def begin(self, declared: Declared) -> "Upload":
+        """Begin an upload.
+
+        Raises AlreadyStored (large uploads only: a small one learns it from `finish`), InvalidInput, and Short where
+        fewer than `replicas` sites answer: at once, or after PATIENCE_SECONDS where the charter says to wait.
+        """
+        rules = self.place.rules()
+        if declared.category not in rules.rules.categories:
+            known = ", ".join(sorted(rules.rules.categories))
+            raise InvalidInput("category", f"{declared.category} is none of the charter's", f"Use one of: {known}.")
+        if not self.replication.able:
+            await self._until_able(rules)
+        size = sealed_size(declared.metadata, declared.size)
+        if size <= MAX_RIDER_BYTES and self._memory + size <= MAX_MEMORY_BYTES:
+            self._memory += size
+            return Upload(self, declared, None, size)
+        known_receipt = await self.run(lambda: self._find(declared))
+        if known_receipt is not None:
+            raise AlreadyStored(known_receipt)
+        try:
+            handle = new_handle()
+            return Upload(self, declared, await self.run(lambda: Incoming(self.place.vault, handle)), 0)
+        except StorageError as error:
+            raise Short(f"the site cannot store objects now: {error}", retry_after_seconds=30) from error
+
+    def refused(self) -> None:
+        """Count an upload that was refused before `begin` (schema, policy, category). `Upload` counts its own."""
+        self.committer.refused()
+
+    async def append(self, note: Note) -> Event:
+        """Add an event of another kind than `stored` to this site's journal. See Committer.append."""
+        return await asyncio.wrap_future(self.committer.append(note))
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Run what blocks in one of this intake's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def release(self, size: int) -> None:
+        """An upload in memory is over."""
+        self._memory -= size
+
+    def send(self, handle: str, size: int, sha256: str) -> None:
+        """Hand a large object to as many peers as the receipt needs, one after the other. Raises Short."""
+        rules = self.place.rules()
+        wanted, reason = rules.rules.replicas - 1, "no peer answers"
+        for replicator in self.replication.replicators:
+            if wanted == 0:
+                return
+            if not replicator.up.is_set():
+                continue
+            client = PeerClient(replicator.peer, rules.rules, self._own)
+            with contextlib.closing(client):
+                try:
+                    client.put(handle, self.place.vault.stream(handle), size, sha256)
+                    wanted -= 1
+                except Unavailable as error:
+                    reason = str(error)
+        if wanted:
+            raise Short(f"another site of the region cannot store the object now: {reason}")
+
+    async def _until_able(self, rules: SiteRules) -> None:
+        text = f"fewer than the {rules.rules.replicas} sites that the charter asks for can store an object now"
+        if rules.rules.when_short == Shortage.REFUSE:
+            raise Short(text)
+        end = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while not self.replication.able:
+            if asyncio.get_running_loop().time() > end:
+                raise Short(text)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _find(self, declared: Declared) -> bytes | None:
+        """The receipt of content that is stored already, if it is complete."""
+        query = {"customers": [declared.customer], "digests": [bytes.fromhex(declared.sha256)]}
+        try:
+            with self.place.database.transaction() as connection:
+                rows = connection.execute(QUERIES["find_held"], query).fetchall()
+            handles = [bytes(row[0]).hex() for row in rows if isinstance(row[0], bytes)]
+            return self.receipts.complete(handles)
+        except StorageError as error:
+            raise Short(f"the site cannot store objects now: {error}") from error
+
+
 class Upload:
     """One upload under way. One caller at a time; an async context manager: leaving it unfinished discards it."""
+
+    def __init__(self, intake: Intake, declared: Declared, incoming: Incoming | None, memory: int) -> None:
+        self._intake = intake
+        self._declared = declared
+        self._incoming = incoming
+        self._memory = memory
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._over = False
+        handle = incoming.handle if incoming else new_handle()
+        self._handle = handle
+        self._sealer = Sealer(handle=handle, region=intake.place.rules().region, metadata=declared.metadata)
 
     @property
     def position(self) -> int:
         """Content bytes taken so far: where a broken upload goes on."""
-        raise NotImplementedError
+        return self._sealer.position + (0 if self._incoming is None else self._held_bytes)
 
     async def write(self, piece: bytes) -> None:
         """Take a piece of content. Raises UploadRefused beyond the declared size, Short where the disk is full."""
-        raise NotImplementedError
+        if self.position + len(piece) > self._declared.size:
+            await self._refuse("size", f"more than the {self._declared.size} bytes declared", "Declare the whole size.")
+        if self._incoming is None:
+            self._held.append(self._sealer.update(piece))
+            return
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+        if self._held_bytes >= _SPOOL_BYTES:
+            await self._flush()
 
     async def resume(self, position: int) -> None:
         """Before a broken upload goes on: what is on disk is read back and authenticated.
 
         Raises InvalidInput for another position than ours; SealBroken, after which it must begin anew.
         """
-        raise NotImplementedError
+        await self._flush()
+        kept = self._held if self._incoming is None else self._incoming.pieces()
+        await self._intake.run(lambda: self._sealer.check_kept(kept, position=position))
 
     async def finish(self) -> Stored:
         """Returns once the object is durable at `replicas` sites.
@@ -85,11 +237,31 @@ class Upload:
         Raises UploadRefused where digest or size are not as declared; Short where a peer or the disk fails: the same
         upload again, then or later, is answered with the receipt.
         """
-        raise NotImplementedError
+        try:
+            await self._flush()
+            last = self._sealer.finish()
+            await self._check()
+            sealed = self._sealer.sealed
+            facts = self._facts(sealed.sealed_sha256, sealed.sealed_size)
+            rider = None
+            if self._incoming is None:
+                self._held.append(last)
+                rider = b"".join(self._held)
+                self._held.clear()
+            else:
+                await self._keep(self._incoming, last)
+            ready = Ready(handle=self._handle, facts=facts, data_key=self._sealer.key, sealed=rider)
+            self._intake.committer.submit(ready)
+            receipt = await self._receipt(ready)
+            return Stored(receipt=receipt.envelope, handle=receipt.handle, created=receipt.handle == self._handle)
+        except StorageError as error:
+            raise Short(f"the site cannot store objects now: {error}", retry_after_seconds=30) from error
+        finally:
+            await self._end()
 
     async def abort(self) -> None:
         """Discard what was taken; it counts neither as received nor as refused."""
-        raise NotImplementedError
+        await self._end()
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,17 +271,75 @@ class Upload:
     ) -> None:
         await self.abort()
 
+    async def _receipt(self, ready: Ready) -> Receipt:
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(ready.future), PATIENCE_SECONDS)
+        except TimeoutError:
+            raise Short("another site of the region has not answered in time") from None
 
-class Intake:
-    """Takes uploads for one site. Opened once in a process; see `open_intake`."""
+    async def _check(self) -> None:
+        sealed, declared = self._sealer.sealed, self._declared
+        if sealed.content_size != declared.size:
+            reason = f"{sealed.content_size} bytes came, {declared.size} were declared"
+            await self._refuse("size", reason, "Send the whole content.")
+        if not secrets.compare_digest(sealed.content_sha256, declared.sha256):
+            reason = f"the content has {sealed.content_sha256}"
+            await self._refuse("sha256", reason, "Declare the SHA-256 of what you send.")
 
-    def __init__(self, rules: Callable[[], SiteRules]) -> None:
-        self._rules = rules
+    async def _refuse(self, field: str, reason: str, fix: str) -> None:
+        self._intake.refused()
+        await self._end()
+        raise UploadRefused(field, reason, fix)
 
-    async def begin(self, declared: Declared) -> Upload:
-        """Raises AlreadyStored (large uploads only: a small one learns it from `finish`), Short, InvalidInput."""
-        raise NotImplementedError
+    async def _flush(self) -> None:
+        incoming = self._incoming
+        if incoming is None or not self._held:
+            return
+        pieces, self._held, self._held_bytes = self._held, [], 0
+        try:
+            await self._intake.run(lambda: incoming.write(self._sealer.update(b"".join(pieces))))
+        except StorageError as error:
+            await self._end()
+            raise Short(f"the site cannot store objects now: {error}", retry_after_seconds=30) from error
 
-    def refused(self) -> None:
-        """Count an upload that was refused before `begin` (schema, policy, category). `Upload` counts its own."""
-        raise NotImplementedError
+    async def _keep(self, incoming: Incoming, last: bytes) -> None:
+        def keep() -> None:
+            incoming.write(last)
+            incoming.keep()
+            sealed = self._sealer.sealed
+            try:
+                self._intake.send(self._handle, sealed.sealed_size, sealed.sealed_sha256)
+            except BaseException:
+                self._intake.place.vault.delete(self._handle)
+                raise
+
+        await self._intake.run(keep)
+
+    async def _end(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._held.clear()
+        self._intake.release(self._memory)
+        if self._incoming is not None:
+            await self._intake.run(self._incoming.discard)
+
+    def _facts(self, sealed_sha256: str, sealed_bytes: int) -> Facts:
+        declared, rules = self._declared, self._intake.place.rules()
+        return Facts(
+            customer=Identifier(declared.customer),
+            country=Country(declared.country),
+            customer_key=None if declared.customer_key is None else PublicKey(declared.customer_key),
+            sha256=Digest(declared.sha256),
+            size=declared.size,
+            category=Identifier(declared.category),
+            retention=rules.rules.categories[Identifier(declared.category)].retention,
+            # Time, epoch and charter are the committer's to say: they are those of the commit.
+            epoch=1,
+            charter=Digest(rules.charter),
+            party=Identifier(rules.party),
+            salt=Digest(secrets.token_hex(32)),
+            time=0,
+            sealed_sha256=Digest(sealed_sha256),
+            sealed_size=sealed_bytes,
+        )

@@ -13,12 +13,14 @@ sealed object's digest and size; the other kinds carry what their owners put int
     held       a legal hold begins      released   it ends
     epoch      {"epoch":n,"cut":{site: position}}: inventory n is closed; receipts name n + 1 from here on
     counters   {"received":…,"refused":…}: uploads at this site since it began
+    rekeyed    {"covers":{site: position},"destroyed":[…],"time":…}: key epochs of this site are gone (erasing.py)
 
 What an event does to the tables happens in the transaction that adds it, by the appliers of its kind, at the site
 itself and at its peers alike. Specification: docs/spec/journal.md.
 """
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -34,7 +36,7 @@ QUERIES = load_queries(__package__)
 START = bytes(32)
 MAX_BODY_BYTES = 1 << 20
 
-Kind = StrEnum("Kind", "STORED REMOVED HELD RELEASED EPOCH COUNTERS")
+Kind = StrEnum("Kind", "STORED REMOVED HELD RELEASED EPOCH COUNTERS REKEYED")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,18 +132,10 @@ def read_heads(connection: "psycopg.Connection[Row]") -> dict[str, Head]:
     return found
 
 
-def add_events(
-    connection: "psycopg.Connection[Row]",
-    site: str,
-    chain: bytes,
-    events: Sequence[Event],
-    appliers: Mapping[Kind, Applier],
-    *,
-    own: bool,
-) -> bytes:
-    """Add events to a journal and apply them, in the caller's transaction; the chain after them.
+def add_rows(connection: "psycopg.Connection[Row]", site: str, chain: bytes, events: Sequence[Event]) -> bytes:
+    """Add events to a journal, in the caller's transaction; the chain after them. The database refuses a gap.
 
-    Objects of `stored` are the caller's business. The database refuses a gap.
+    What they do to the tables is done by `apply`, after the caller has added the objects of `stored`.
     """
     chains = []
     for event in events:
@@ -163,11 +157,16 @@ def add_events(
             "chains": chains,
         },
     )
-    for kind in Kind:
-        chosen = [event for event in events if event.kind == kind]
-        if chosen and kind in appliers:
-            appliers[kind](connection, chosen, own)
     return chain
+
+
+def apply(
+    connection: "psycopg.Connection[Row]", events: Sequence[Event], appliers: Mapping[Kind, Applier], *, own: bool
+) -> None:
+    """Have the appliers of their kinds apply events in the transaction that added them, in order."""
+    for kind, run in itertools.groupby(events, key=lambda event: event.kind):
+        if kind in appliers:
+            appliers[kind](connection, list(run), own)
 
 
 def parse_body(data: bytes) -> dict[str, JSON]:

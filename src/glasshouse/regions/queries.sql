@@ -17,59 +17,68 @@ select site, position, number, chain, received, refused from regions.journal ord
 
 -- The row lock keeps the numbers steady between here and the commit.
 -- name: lock_journal
-select position, number, chain, site.epoch from regions.journal, regions.site
-where journal.site = %(site)s for update of journal;
+select position, number, chain, (select epoch from regions.site) from regions.journal
+where journal.site = %(site)s for update;
 
 -- name: add_events
 insert into regions.event (site, position, kind, number, handle, body, digest, chain)
 select %(site)s, * from unnest(
-    %(positions)s::bigint[], %(kinds)s::text[], %(numbers)s::bigint[], %(handles)s::bytea[], %(bodies)s::bytea[],
-    %(digests)s::bytea[], %(chains)s::bytea[]
+    %(positions)b::bigint[], %(kinds)s::text[], %(numbers)b::bigint[], %(handles)b::bytea[], %(bodies)b::bytea[],
+    %(digests)b::bytea[], %(chains)b::bytea[]
 );
 
 -- name: add_objects
 insert into regions.object (
-    site, charter, party, position, handle, number, customer, country, customer_key, sha256, size, category, retention,
-    epoch, salt, taken, sealed_sha256, sealed_size, wrapped_by, wrapped, transfer_by, transfer
+    site, position, number, handle, customer, country, customer_key, sha256, size, category, retention, epoch,
+    charter, party, salt, taken, sealed_sha256, sealed_size, wrapped_by, custodian, wrapped, transfer_by, transfer,
+    signatures
 )
 select %(site)s, * from unnest(
-    %(charter)s::bytea[], %(party)s::text[], %(position)s::bigint[], %(handle)s::bytea[], %(number)s::bigint[],
-    %(customer)s::text[], %(country)s::text[], %(customer_key)s::bytea[], %(sha256)s::bytea[], %(size)s::bigint[],
-    %(category)s::text[], %(retention)s::bigint[], %(epoch)s::bigint[], %(salt)s::bytea[], %(taken)s::bigint[],
-    %(sealed_sha256)s::bytea[], %(sealed_size)s::bigint[], %(wrapped_by)s::text[], %(wrapped)s::bytea[],
-    %(transfer_by)s::text[], %(transfer)s::bytea[]
+    %(position)b::bigint[], %(number)b::bigint[], %(handle)b::bytea[], %(customer)s::text[], %(country)s::text[],
+    %(customer_key)b::bytea[], %(sha256)b::bytea[], %(size)b::bigint[], %(category)s::text[], %(retention)b::bigint[],
+    %(epoch)b::bigint[], %(charter)b::bytea[], %(party)s::text[], %(salt)b::bytea[], %(time)b::bigint[],
+    %(sealed_sha256)b::bytea[], %(sealed_size)b::bigint[], %(wrapped_by)s::text[], %(custodian)b::bytea[],
+    %(wrapped)b::bytea[], %(transfer_by)s::text[], %(transfer)b::bytea[], %(signatures)b::bytea[]
 );
 
 -- An object whose facts were gone already when this replica of the journal was made.
 -- name: add_removed
-insert into regions.object (site, position, handle, number, state)
-select %(site)s, *, 'removed' from unnest(%(positions)s::bigint[], %(handles)s::bytea[], %(numbers)s::bigint[]);
+insert into regions.object (site, position, number, handle, state)
+select %(site)s, position, number, handle, 'removed' from unnest(
+    %(positions)b::bigint[], %(numbers)b::bigint[], %(handles)b::bytea[]
+) as gone (position, number, handle);
 
 -- name: events
 select event.position, event.kind, event.number, event.handle, event.body, event.digest, event.chain,
     object.state, object.customer, object.country, object.customer_key, object.sha256, object.size, object.category,
     object.retention, object.epoch, object.charter, object.party, object.salt, object.taken, object.sealed_sha256,
-    object.sealed_size, object.wrapped_by, object.wrapped, object.transfer_by, object.transfer
+    object.sealed_size, object.wrapped_by, object.custodian, object.wrapped, object.transfer_by, object.transfer, object.signatures
 from regions.event left join regions.object on event.kind = 'stored' and object.handle = event.handle
 where event.site = %(site)s and event.position > %(after)s
 order by event.position
 limit %(limit)s;
+
+-- name: digests
+select position, digest from regions.event
+where site = %(site)s and position > %(after)s order by position limit %(limit)s;
 
 -- name: chain_at
 select chain from regions.event where site = %(site)s and position = %(position)s;
 
 -- name: find_held
 select handle, customer, sha256 from regions.object
-where state = 'held' and (customer, sha256) in (select * from unnest(%(customers)s::text[], %(digests)s::bytea[]));
+where state = 'held' and (customer, sha256) in (select * from unnest(%(customers)s::text[], %(digests)b::bytea[]));
 
 -- name: receipts
 select handle, site, number, customer, country, customer_key, sha256, size, category, retention, epoch, charter, party,
-    salt, taken, signatures
-from regions.object where state = 'held' and handle = any(%(handles)s);
+    salt, taken, sealed_sha256, sealed_size, position, signatures
+from regions.object where state = 'held' and handle = any(%(handles)b);
 
 -- name: sign_receipts
-update regions.object set signatures = coalesce(object.signatures, signed.signatures)
-from unnest(%(handles)s::bytea[], %(signatures)s::bytea[]) as signed (handle, signatures)
+update regions.object set signatures = coalesce(object.signatures, signed.signatures),
+    transfer = case when %(drop)s then null else transfer end,
+    transfer_by = case when %(drop)s then null else transfer_by end
+from unnest(%(handles)b::bytea[], %(signatures)b::bytea[]) as signed (handle, signatures)
 where object.handle = signed.handle and object.state = 'held';
 
 -- name: acknowledge
@@ -77,6 +86,9 @@ update regions.peer set acknowledged = greatest(acknowledged, %(position)s) wher
 
 -- name: acknowledged
 select site, acknowledged from regions.peer order by site;
+
+-- name: first_unsigned
+select min(position) from regions.object where site = %(site)s and signatures is null and state = 'held';
 
 -- name: drop_transfers
 update regions.object set transfer = null, transfer_by = null
@@ -94,19 +106,28 @@ update regions.site set epoch = %(epoch)s;
 
 -- name: remove_objects
 update regions.object set state = 'removed', on_hold = false, sha256 = null, salt = null, customer_key = null,
-    wrapped = null, wrapped_by = null, transfer = null, transfer_by = null, signatures = null
-where handle = any(%(handles)s) and state = 'held';
+    wrapped = null, wrapped_by = null, custodian = null, transfer = null, transfer_by = null, signatures = null
+where handle = any(%(handles)b) and state = 'held';
 
 -- name: hold_objects
-update regions.object set on_hold = %(on_hold)s where handle = any(%(handles)s) and state = 'held';
+update regions.object set on_hold = %(on_hold)s where handle = any(%(handles)b) and state = 'held';
 
 -- name: held_handles
-select handle from regions.object where state = 'held' and handle = any(%(handles)s);
+select handle from regions.object where state = 'held' and handle = any(%(handles)b);
+
+-- name: known_handles
+select handle from regions.object where handle = any(%(handles)b);
 
 -- name: held_after
 select handle, sealed_sha256, sealed_size from regions.object
 where state = 'held' and handle > %(after)s order by handle limit %(limit)s;
 
 -- name: object
-select site, state, sealed_sha256, sealed_size, wrapped_by, wrapped, on_hold from regions.object
+select site, state, sealed_sha256, sealed_size, wrapped_by, custodian, wrapped from regions.object
 where handle = %(handle)s;
+
+-- name: lock_committer
+select pg_try_advisory_lock(1735811432, 1);
+
+-- name: unlock_committer
+select pg_advisory_unlock_all();

@@ -28,7 +28,7 @@ create table regions.journal (
 create table regions.event (
     site text not null references regions.journal,
     position bigint not null check (position > 0),
-    kind text not null check (kind in ('stored', 'removed', 'held', 'released', 'epoch', 'counters')),
+    kind text not null check (kind in ('stored', 'removed', 'held', 'released', 'epoch', 'counters', 'rekeyed')),
     number bigint check ((number is not null) = (kind = 'stored')),
     handle bytea check (octet_length(handle) = 32),
     -- Canonical JSON. An object's facts stand in regions.object and go when it is erased: here remains their digest.
@@ -66,8 +66,9 @@ create table regions.object (
     taken bigint,
     sealed_sha256 bytea check (octet_length(sealed_sha256) = 32),
     sealed_size bigint check (sealed_size > 0),
-    -- The data key as this site keeps it.
+    -- The data key as this site keeps it (wrapping.py): key epoch, SHA-256 of the custodian's public key, blob.
     wrapped_by text,
+    custodian bytea check (octet_length(custodian) = 32),
     wrapped bytea,
     -- The data key under this site's key alone, for the peers, until every one of them has acknowledged the object.
     transfer_by text,
@@ -84,7 +85,7 @@ create table regions.object (
 -- The same content of the same customer is taken once, as long as it is held.
 create unique index object_once on regions.object (site, customer, sha256) where state = 'held';
 create index object_of_customer on regions.object (customer, sha256);
-create index object_unsigned on regions.object (site, position) where signatures is null and state = 'held';
+create index object_open on regions.object (site, position) where signatures is null or transfer is not null;
 
 -- How far each peer has this site's journal, as the peer says.
 create table regions.peer (

@@ -6,12 +6,15 @@ returned, the content survives a power cut as far as the disk keeps its word.
 
     write(path, data)      replace whatever is there
     create(path, data)     write once: the same content again is accepted, other content is refused
+    adopt(path, source)    move a finished file to its place
+    write_fresh(contents)  many files at once that nobody reads before this has returned
 """
 
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 
 from glasshouse.storage.errors import ObjectConflict, from_os_error
@@ -20,8 +23,11 @@ CHUNK_BYTES = 1 << 20
 _TEMPORARY_SUFFIX = ".tmp"
 
 
-def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Durably put ``data`` at ``path``, replacing what is there. Raises StorageUnavailable; then nothing changed."""
+def write(path: Path, data: bytes | Path, *, mode: int = 0o644) -> None:
+    """Durably put ``data`` (bytes, or the content of another file) at ``path``, replacing what is there.
+
+    Raises StorageUnavailable; then nothing changed.
+    """
     try:
         with _temporary(path, data, mode) as temporary:
             temporary.replace(path)
@@ -51,6 +57,44 @@ def create(path: Path, data: bytes | Path, *, mode: int = 0o644) -> bool:
     except OSError as error:
         raise from_os_error(error, f"creating {path}") from error
     return True
+
+
+def adopt(path: Path, source: Path) -> None:
+    """Durably move a file of the same file system to ``path``, replacing what is there. Raises StorageUnavailable."""
+    try:
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        source.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise from_os_error(error, f"moving {source.name} to {path}") from error
+
+
+def write_fresh(contents: Mapping[Path, bytes], threads: Executor) -> None:
+    """Durably write many files, whose names nobody looks for before this has returned.
+
+    So they need no temporary names, and are flushed at the same time: a disk flushes many as fast as one. After a
+    crash some of them may be there, half-written. Raises StorageUnavailable (StorageFull); then none of them is left.
+    """
+    descriptors: list[int] = []
+    try:
+        for path, data in contents.items():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            descriptors.append(descriptor)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        for _ in threads.map(os.fsync, descriptors):
+            continue
+        for _ in threads.map(sync_directory, {path.parent for path in contents}):
+            continue
+    except OSError as error:
+        for path in contents:
+            path.unlink(missing_ok=True)
+        raise from_os_error(error, f"writing {len(contents)} files") from error
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def make_directory(path: Path, *, mode: int = 0o755) -> None:

@@ -30,8 +30,8 @@ class ObjectStore(Protocol):
     nothing was changed, or the change is complete.
     """
 
-    def put(self, key: str, data: bytes) -> None:
-        """Store an object, replacing what is there."""
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Store an object (bytes, or the content of a file of any size), replacing what is there."""
 
     def create(self, key: str, data: bytes | Path) -> bool:
         """Store an object (bytes, or the content of a file) once.
@@ -77,7 +77,7 @@ class DirectoryStore:
         self._root = root
         files.make_directory(root)
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | Path) -> None:
         """See ObjectStore."""
         path = self._path(key)
         files.make_directory(path.parent)

@@ -30,7 +30,7 @@ class RemoteObjects:
         self._store = store
         self._root = check_prefix(root)
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | Path) -> None:
         """See ObjectStore."""
         with self._calling(key):
             obstore.put(self._store, self._root + check_key(key), data)

@@ -1,0 +1,209 @@
+"""What one site sends another: a batch of its journal's events, with the objects and data keys that belong to them.
+
+    length of the head (4 bytes, big-endian) ‖ head ‖ the sealed objects that ride along, in the order of their events
+
+    {"after":2076,"chain":"…","events":[
+        {"body":{…},"handle":"9f2c…","key":"<base64 data key>","kind":"stored","number":1042,"position":2077,
+         "rides":4215,"signature":"<base64>"},
+        {"body":{…},"handle":"…","kind":"removed","position":2078}],
+     "keyid":"…","region":"au","site":"zurich-1"}
+
+`rides` is the size in bytes of the object's ciphertext in this batch; where it is missing the peer has been sent the
+object before. A `stored` event whose object was erased since comes without body, with its `digest`. The head is
+canonical JSON. Specification: docs/spec/peer-http.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from glasshouse_verify.codec import Digest, Identifier, Json, decode, encode
+from glasshouse_verify.encoding import format_json, parse_json
+from glasshouse_verify.errors import FormatError
+
+from glasshouse.regions.errors import JournalConflict
+from glasshouse.regions.journal import Event, Kind
+from glasshouse.regions.receipts import Facts
+
+MAX_EVENTS = 512
+MAX_HEAD_BYTES = 4 << 20
+MAX_RIDING_BYTES = 16 << 20
+# An object as long as this goes by itself before its event, so that a batch stays small in memory.
+MAX_RIDER_BYTES = (1 << 20) + (1 << 16)
+MAX_BATCH_BYTES = 4 + MAX_HEAD_BYTES + MAX_RIDING_BYTES + 2 * MAX_RIDER_BYTES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """An event and, for an object that is held, what the peer needs to hold it too.
+
+    `signature` is the taker's over the receipt; `sealed` the ciphertext, if it rides along.
+    """
+
+    event: Event
+    facts: Facts | None = None
+    data_key: bytes | None = None
+    signature: bytes | None = None
+    sealed: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Events of one site's journal that follow on position `after`, where the chain is `chain`.
+
+    `keyid` names the key of the signatures, raw.
+    """
+
+    region: str
+    site: str
+    after: int
+    chain: bytes
+    keyid: bytes
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Event:
+    body: Mapping[str, Json] | None = None
+    digest: Digest | None = None
+    handle: Digest | None = None
+    key: bytes | None = None
+    kind: Kind
+    number: int | None = None
+    position: int
+    rides: int | None = None
+    signature: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    after: int
+    chain: Digest
+    events: tuple[_Event, ...]
+    keyid: Digest
+    region: Identifier
+    site: Identifier
+
+
+def format_batch(batch: Batch) -> list[bytes]:
+    """The pieces of the request's body."""
+    events = []
+    for item in batch.items:
+        event = item.event
+        value: dict[str, object] = {"kind": event.kind.value, "position": event.position}
+        if event.handle is not None:
+            value["handle"] = event.handle
+        if event.number is not None:
+            value["number"] = event.number
+        if event.body is None:
+            value["digest"] = event.digest.hex()
+        else:
+            value["body"] = event.body
+        for name, data in (("key", item.data_key), ("signature", item.signature)):
+            if data is not None:
+                value[name] = encode(data)
+        if item.sealed is not None:
+            value["rides"] = len(item.sealed)
+        events.append(value)
+    head = format_json(
+        {
+            "after": batch.after,
+            "chain": batch.chain.hex(),
+            "events": events,
+            "keyid": batch.keyid.hex(),
+            "region": batch.region,
+            "site": batch.site,
+        }
+    )
+    riders = [item.sealed for item in batch.items if item.sealed is not None]
+    return [len(head).to_bytes(4, "big"), head, *riders]
+
+
+def parse_batch(data: bytes) -> Batch:
+    """Read what `format_batch` wrote; digests of events are computed anew. Raises FormatError."""
+    end = 4 + int.from_bytes(data[:4], "big")
+    head: _Head = decode(_Head, parse_json(data[4:end], "batch", MAX_HEAD_BYTES), "batch")
+    if len(head.events) > MAX_EVENTS:
+        raise FormatError("batch.events", f"{len(head.events)}, more than {MAX_EVENTS}")
+    items, at = [], end
+    for place, entry in enumerate(head.events, start=head.after + 1):
+        if entry.position != place:
+            raise FormatError("batch.events", f"position {entry.position} where {place} follows")
+        sealed = None
+        if entry.rides is not None:
+            sealed, at = data[at : at + entry.rides], at + entry.rides
+            if entry.rides < 1 or at > len(data):
+                raise FormatError("batch.events.rides", "the batch ends before the object that rides along")
+        items.append(_item(head.site, entry, sealed))
+    if at != len(data):
+        raise FormatError("batch", "bytes follow the last object")
+    return Batch(
+        region=head.region,
+        site=head.site,
+        after=head.after,
+        chain=bytes.fromhex(head.chain),
+        keyid=bytes.fromhex(head.keyid),
+        items=tuple(items),
+    )
+
+
+def _item(site: str, entry: _Event, sealed: bytes | None) -> Item:
+    if entry.body is None:
+        if entry.digest is None or entry.kind != Kind.STORED or sealed is not None or entry.handle is None:
+            raise FormatError("batch.events.body", "is missing")
+        gone = Event(
+            site=site,
+            position=entry.position,
+            kind=entry.kind,
+            handle=entry.handle,
+            number=entry.number,
+            body=None,
+            digest=bytes.fromhex(entry.digest),
+        )
+        return Item(event=gone)
+    event = Event.make(site, entry.position, entry.kind, entry.handle, entry.number, entry.body)
+    if entry.kind != Kind.STORED:
+        return Item(event=event)
+    if entry.key is None or entry.signature is None or len(entry.signature) != 64 or entry.handle is None:
+        raise FormatError("batch.events", "an object comes without handle, key or signature")
+    facts: Facts = decode(Facts, dict(entry.body), "batch.events.body")
+    return Item(event=event, facts=facts, data_key=entry.key, signature=entry.signature, sealed=sealed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A peer's answer to a batch: how far its replica is, its signatures over the receipts, by position, with its key.
+
+    `missing` are handles of objects that it needs first; then nothing was added.
+    """
+
+    position: int
+    chain: Digest
+    keyid: Digest
+    signatures: Mapping[str, bytes]
+    missing: tuple[Digest, ...]
+
+
+def format_answer(answer: Answer) -> bytes:
+    """Write an answer as canonical JSON."""
+    return format_json(encode(answer))
+
+
+def parse_answer(data: bytes) -> Answer:
+    """Read an answer; raises FormatError."""
+    answer: Answer = decode(Answer, parse_json(data, "answer", MAX_HEAD_BYTES), "answer")
+    return answer
+
+
+def split(items: Sequence[Item]) -> int:
+    """How many of the items fit into one batch; at least one of them."""
+    riding = 0
+    for count, item in enumerate(items):
+        riding += len(item.sealed or b"")
+        if count and (count == MAX_EVENTS or riding > MAX_RIDING_BYTES):
+            return count
+    return len(items)
+
+
+def conflict(site: str, text: str) -> JournalConflict:
+    """The error for a replica that contradicts its journal."""
+    return JournalConflict(f"the journal of {site}: {text}; one of the sites was rolled back, or lies")

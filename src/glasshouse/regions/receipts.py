@@ -1,0 +1,118 @@
+"""Receipts of objects: what an object's row says, as the statement that the sites sign.
+
+`statement` writes the same bytes as `glasshouse_verify.statement.make_statement(Use.RECEIPT, …)`, without parsing what
+it has just written: both sites make them for every object (a test compares the two). A receipt is signed by the site
+that took the object, then by as many others as the charter asks for, and each of them has built the payload itself.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from glasshouse_verify.codec import Country, Digest, Identifier, PublicKey
+from glasshouse_verify.dsse import PAYLOAD_TYPE
+from glasshouse_verify.encoding import JSON, encode_base64, format_json
+from glasshouse_verify.statement import STATEMENT_TYPE, Use, predicate_type
+
+from glasshouse.regions.errors import JournalConflict
+
+SIGNATURE_BYTES = 64
+KEYID_BYTES = 32
+_ENTRY_BYTES = KEYID_BYTES + SIGNATURE_BYTES
+_OPENED = ("category", "customer", "region", "retention", "sha256", "size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of an object beside its number and place in the journal. Digests, salt and charter are hex.
+
+    `time` is in Unix seconds, `retention` in seconds; `customer_key` is the raw key; `sealed_…` is of the ciphertext.
+    """
+
+    customer: Identifier
+    country: Country
+    customer_key: PublicKey | None = None
+    sha256: Digest
+    size: int
+    category: Identifier
+    retention: int
+    epoch: int
+    charter: Digest
+    party: Identifier
+    salt: Digest
+    time: int
+    sealed_sha256: Digest
+    sealed_size: int
+
+    def body(self) -> dict[str, JSON]:
+        """The members of the event `stored`."""
+        value: dict[str, JSON] = dict(self.__dict__)
+        if self.customer_key is None:
+            del value["customer_key"]
+        else:
+            value["customer_key"] = encode_base64(self.customer_key)
+        return value
+
+
+def statement(facts: Facts, *, region: str, site: str, number: int, handle: str) -> bytes:
+    """The payload of the receipt."""
+    predicate = facts.body()
+    del predicate["sealed_sha256"], predicate["sealed_size"]
+    predicate |= {"region": region, "site": site, "number": number, "handle": handle}
+    opened = format_json({name: predicate[name] for name in _OPENED})
+    commitment = hashlib.sha256(bytes.fromhex(facts.salt) + opened).hexdigest()
+    subject: list[JSON] = [{"digest": {"sha256": commitment}, "name": "object"}]
+    kind = predicate_type(Use.RECEIPT)
+    return format_json({"_type": STATEMENT_TYPE, "predicate": predicate, "predicateType": kind, "subject": subject})
+
+
+def envelope(payload: bytes, signatures: bytes) -> bytes:
+    """The envelope of a payload with the signatures of a row: key id (32 bytes) ‖ signature (64 bytes), repeated."""
+    signed: list[JSON] = []
+    for start in range(0, len(signatures), _ENTRY_BYTES):
+        entry = signatures[start : start + _ENTRY_BYTES]
+        signed.append({"keyid": entry[:KEYID_BYTES].hex(), "sig": encode_base64(entry[KEYID_BYTES:])})
+    return format_json({"payload": encode_base64(payload), "payloadType": PAYLOAD_TYPE, "signatures": signed})
+
+
+def signers(signatures: bytes | None) -> int:
+    """How many sites have signed."""
+    return len(signatures or b"") // _ENTRY_BYTES
+
+
+def facts_of_row(row: Mapping[str, object]) -> Facts:
+    """From the columns of `regions.object`. Raises JournalConflict where one is not what the schema says."""
+    key = row["customer_key"]
+    return Facts(
+        customer=Identifier(str(row["customer"])),
+        country=Country(str(row["country"])),
+        customer_key=None if key is None else PublicKey(_bytes(key)),
+        sha256=Digest(_bytes(row["sha256"]).hex()),
+        size=_int(row["size"]),
+        category=Identifier(str(row["category"])),
+        retention=_int(row["retention"]),
+        epoch=_int(row["epoch"]),
+        charter=Digest(_bytes(row["charter"]).hex()),
+        party=Identifier(str(row["party"])),
+        salt=Digest(_bytes(row["salt"]).hex()),
+        time=_int(row["taken"]),
+        sealed_sha256=Digest(_bytes(row["sealed_sha256"]).hex()),
+        sealed_size=_int(row["sealed_size"]),
+    )
+
+
+def named(columns: Sequence[str], row: Sequence[object]) -> dict[str, object]:
+    """A row by the names of its columns."""
+    return dict(zip(columns, row, strict=True))
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise JournalConflict("a column of an object that is held is empty")
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise JournalConflict("a column of an object that is held is empty")
+    return value

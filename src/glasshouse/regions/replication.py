@@ -1,0 +1,405 @@
+"""Replication: hands this site's journal over to every peer, and the receipts to whoever waits for them.
+
+One thread for each peer pushes what follows on the position that the peer says it has: what the committer has just
+written from memory, anything older from the database (outgoing.py). So catching up after an outage is the same as
+everyday work. Once enough sites have signed a receipt, that is written down, and then everybody who waits gets it.
+"""
+
+import logging
+import secrets
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from glasshouse_verify import ed25519
+from glasshouse_verify.codec import Identifier
+from glasshouse_verify.dsse import pae
+from glasshouse_verify.errors import SignatureError, VerifyError
+
+from glasshouse.parties.errors import PartyError
+from glasshouse.regions.batch import Answer, Batch, Item, conflict, split
+from glasshouse.regions.errors import JournalConflict, PeerUnavailable, RegionError, Short
+from glasshouse.regions.journal import QUERIES
+from glasshouse.regions.outgoing import chain_at, read_items
+from glasshouse.regions.peers import Credentials, PeerClient
+from glasshouse.regions.placing import Place
+from glasshouse.regions.receipts import envelope, facts_of_row, named, signers, statement
+from glasshouse.storage.errors import StorageError
+
+_LOG = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 2.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
+MAX_QUEUED_BYTES = 64 << 20
+MAX_QUEUED_EVENTS = 16_384
+_RECEIPT_COLUMNS = (
+    "handle",
+    "site",
+    "number",
+    "customer",
+    "country",
+    "customer_key",
+    "sha256",
+    "size",
+    "category",
+    "retention",
+    "epoch",
+    "charter",
+    "party",
+    "salt",
+    "taken",
+    "sealed_sha256",
+    "sealed_size",
+    "position",
+    "signatures",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """An envelope with the signatures of `replicas` sites, and whose it is."""
+
+    handle: str
+    envelope: bytes
+
+
+class Receipts:
+    """Who waits for which receipt. Threads may share it."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[Future[Receipt]]] = {}
+        self._entries: dict[str, dict[str, bytes]] = {}
+
+    def waiting_for(self, handle: str) -> "Future[Receipt]":
+        """A future of the receipt of an object; it fails with Short while too few sites can be reached."""
+        future: Future[Receipt] = Future()
+        with self._lock:
+            self._waiting.setdefault(handle, []).append(future)
+        return future
+
+    def forget(self, handles: Sequence[str]) -> None:
+        """Nobody waits for these any more."""
+        with self._lock:
+            for handle in handles:
+                self._waiting.pop(handle, None)
+
+    def look_up(self, handles: Sequence[str]) -> None:
+        """Answer those who wait for receipts that are complete already."""
+        self._deliver([row for row in self._rows(handles) if self._complete(row["signatures"])])
+
+    def complete(self, handles: Sequence[str]) -> bytes | None:
+        """The receipt of the first of these objects whose receipt is complete."""
+        for row in self._rows(handles):
+            if self._complete(row["signatures"]):
+                return envelope(self._statement(row), _optional(row["signatures"]) or b"")
+        return None
+
+    def fail(self, error: RegionError) -> None:
+        """Nobody is kept waiting: the peers do not answer."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for future in (future for futures in waiting.values() for future in futures):
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+
+    def signed(self, peer: str, position: int, entries: dict[str, bytes], *, drop: bool) -> None:
+        """A peer has everything up to `position`, and signed receipts: by handle, key id ‖ signature.
+
+        With `drop` the data keys kept for the peers are wiped.
+        """
+        rows = self._rows(list(entries))
+        complete: dict[str, bytes] = {}
+        with self._lock:
+            for row in rows:
+                handle = _hex(row["handle"])
+                others = self._entries.setdefault(handle, {})
+                others[peer] = entries[handle]
+                if signers(_optional(row["signatures"])) or len(others) + 1 >= self._place.rules().rules.replicas:
+                    del self._entries[handle]
+                    complete[handle] = self._own_entry(row) + b"".join(list(others.values())[: self._others()])
+        with self._place.database.transaction() as connection:
+            if complete:
+                query = {
+                    "handles": [bytes.fromhex(handle) for handle in complete],
+                    "signatures": list(complete.values()),
+                    "drop": drop,
+                }
+                connection.execute(QUERIES["sign_receipts"], query)
+            connection.execute(QUERIES["acknowledge"], {"peer": peer, "position": position})
+            if not drop:
+                rules = self._place.rules()
+                connection.execute(QUERIES["drop_transfers"], {"site": rules.site, "peers": list(rules.peers)})
+        for row in rows:
+            row["signatures"] = _optional(row["signatures"]) or complete.get(_hex(row["handle"]))
+        self._deliver([row for row in rows if self._complete(row["signatures"])])
+
+    def _others(self) -> int:
+        return self._place.rules().rules.replicas - 1
+
+    def _complete(self, signatures: object) -> bool:
+        return signers(_optional(signatures)) >= self._place.rules().rules.replicas
+
+    def _own_entry(self, row: dict[str, object]) -> bytes:
+        return self._place.signed_entry(self._place.signer.sign(pae(self._statement(row))))
+
+    def _statement(self, row: dict[str, object]) -> bytes:
+        return statement(
+            facts_of_row(row),
+            region=self._place.rules().region,
+            site=str(row["site"]),
+            number=int(str(row["number"])),
+            handle=_hex(row["handle"]),
+        )
+
+    def _rows(self, handles: Sequence[str]) -> list[dict[str, object]]:
+        if not handles:
+            return []
+        query = {"handles": [bytes.fromhex(handle) for handle in handles]}
+        with self._place.database.transaction() as connection:
+            return [named(_RECEIPT_COLUMNS, row) for row in connection.execute(QUERIES["receipts"], query).fetchall()]
+
+    def _deliver(self, rows: Sequence[dict[str, object]]) -> None:
+        for row in rows:
+            handle = _hex(row["handle"])
+            with self._lock:
+                futures = self._waiting.pop(handle, [])
+            if futures:
+                done = Receipt(
+                    handle=handle, envelope=envelope(self._statement(row), _optional(row["signatures"]) or b"")
+                )
+                for future in futures:
+                    if future.set_running_or_notify_cancel():
+                        future.set_result(done)
+
+
+class Replicator:
+    """Pushes the journal to one peer, in a thread of its own. Use as a context manager."""
+
+    def __init__(self, place: Place, receipts: Receipts, peer: str, own: Credentials) -> None:
+        self._place = place
+        self._receipts = receipts
+        self._own = own
+        self.peer = peer
+        self._condition = threading.Condition()
+        self._queue: deque[Item] = deque()
+        self._queued_bytes = 0
+        self._head = 0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"replicator-{peer}", daemon=True)
+        self.up = threading.Event()
+        self.alarm: str | None = None
+
+    def offer(self, items: Sequence[Item]) -> None:
+        """Events were committed: positions that follow on those offered before."""
+        with self._condition:
+            size = sum(len(item.sealed or b"") for item in items)
+            if self._queued_bytes + size > MAX_QUEUED_BYTES or len(self._queue) + len(items) > MAX_QUEUED_EVENTS:
+                # They are in the database; memory is bounded.
+                self._queue.clear()
+                self._queued_bytes = 0
+            else:
+                self._queue.extend(items)
+                self._queued_bytes += size
+            self._head = max(self._head, items[-1].event.position)
+            self._condition.notify()
+
+    def wake(self, head: int) -> None:
+        """The journal has at least this many events, wherever they came from."""
+        with self._condition:
+            self._head = max(self._head, head)
+            self._condition.notify()
+
+    def __enter__(self) -> "Replicator":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._stopping and self.alarm is None:
+            try:
+                client = PeerClient(self.peer, self._place.rules().rules, self._own)
+                try:
+                    self._serve(client)
+                finally:
+                    client.close()
+                return
+            except JournalConflict as error:
+                _LOG.error("%s is not replicated to any more: %s", self.peer, error)
+                self.alarm = str(error)
+                self._fell_out(error)
+            except (RegionError, StorageError, PartyError, VerifyError) as error:
+                if self.up.is_set():
+                    _LOG.warning("%s is away: %s", self.peer, error)
+                    pause = _FIRST_PAUSE_SECONDS
+                self._fell_out(error)
+            with self._condition:
+                self._condition.wait_for(lambda: self._stopping, pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    def _fell_out(self, error: Exception) -> None:
+        self.up.clear()
+        self._receipts.fail(Short(f"another site of the region cannot store the object now: {error}"))
+
+    def _serve(self, client: PeerClient) -> None:
+        position, chain = self._meet(client)
+        self.up.set()
+        while True:
+            with self._condition:
+                if not self._stopping and self._head <= position:
+                    self._condition.wait(HEARTBEAT_SECONDS)
+                if self._stopping:
+                    return
+                items = self._next(position)
+            if self._head <= position:
+                client.state()
+                continue
+            if not items:
+                items = read_items(self._place, position, self._first_queued())
+            position, chain = self._push(client, position, chain, items)
+
+    def _meet(self, client: PeerClient) -> tuple[int, bytes]:
+        """Where to begin: after what the peer has, or after the last receipt that it signed and we know of."""
+        rules = self._place.rules()
+        state = client.state()
+        if (state.region, state.site) != (rules.region, self.peer):
+            raise PeerUnavailable(f"{self.peer} says that it is {state.site} of {state.region}")
+        with self._place.database.transaction() as connection:
+            heads = {row[0]: (row[1], row[3]) for row in connection.execute(QUERIES["journals"]).fetchall()}
+            unsigned = connection.execute(QUERIES["first_unsigned"], {"site": rules.site}).fetchone()
+        (own, _), here = heads[rules.site], state.journals.get(Identifier(rules.site))
+        theirs = state.journals.get(Identifier(self.peer))
+        known = heads.get(self.peer, (0, bytes(32)))[0]
+        if theirs is None or (isinstance(known, int) and theirs.position < known):
+            raise conflict(self.peer, f"it is shorter there than its replica here, which has {known} events")
+        position = here.position if here is not None else 0
+        chain = chain_at(self._place, position)
+        if chain is None or here is None or chain.hex() != here.chain:
+            raise conflict(rules.site, f"{self.peer} has another history up to position {position}")
+        if unsigned is not None and isinstance(unsigned[0], int) and unsigned[0] <= position:
+            position = unsigned[0] - 1
+            chain = chain_at(self._place, position) or bytes(32)
+        if isinstance(own, int):
+            self.wake(own)
+        return position, chain
+
+    def _next(self, position: int) -> list[Item]:
+        """What follows on a position in memory; nothing if that begins later."""
+        while self._queue and self._queue[0].event.position <= position:
+            self._queued_bytes -= len(self._queue.popleft().sealed or b"")
+        if not self._queue or self._queue[0].event.position != position + 1:
+            return []
+        items = list(self._queue)
+        return items[: split(items)]
+
+    def _first_queued(self) -> int:
+        with self._condition:
+            return self._queue[0].event.position if self._queue else self._head + 1
+
+    def _push(self, client: PeerClient, position: int, chain: bytes, items: Sequence[Item]) -> tuple[int, bytes]:
+        rules = self._place.rules()
+        keyid = bytes.fromhex(self._place.signer.keyid)
+        batch = Batch(
+            region=rules.region, site=rules.site, after=position, chain=chain, keyid=keyid, items=tuple(items)
+        )
+        answer = client.push(batch)
+        if answer.missing:
+            self._send(client, items, answer)
+            return position, chain
+        last = items[-1].event.position
+        end = chain_at(self._place, last)
+        if answer.position < last or end is None:
+            raise PeerUnavailable(f"{self.peer} took {answer.position} of {last} events")
+        entries = {}
+        for item in items:
+            signature = answer.signatures.get(str(item.event.position))
+            if signature is not None and item.event.handle is not None:
+                entries[item.event.handle] = bytes.fromhex(answer.keyid) + signature
+        self._check_one(answer, items)
+        self._receipts.signed(self.peer, last, entries, drop=len(rules.peers) == 1)
+        return last, end
+
+    def _send(self, client: PeerClient, items: Sequence[Item], answer: Answer) -> None:
+        """Send the objects that the peer lacks, before the events are pushed again."""
+        wanted = {item.event.handle: item.facts for item in items}
+        for handle in answer.missing:
+            facts = wanted.get(handle)
+            if facts is None:
+                raise PeerUnavailable(f"{self.peer} asks for {handle[:16]}…, which is not in the batch")
+            _LOG.info("sending %s… to %s again", handle[:16], self.peer)
+            client.put(handle, self._place.vault.stream(handle), facts.sealed_size, facts.sealed_sha256)
+
+    def _check_one(self, answer: Answer, items: Sequence[Item]) -> None:
+        """Check one of the signatures, drawn at random: each costs more than all the rest of a small object's way.
+
+        The keys must be the charter's. Raises PeerUnavailable, so that nobody is given a receipt of this batch.
+        """
+        rules = self._place.rules()
+        signed = [item for item in items if str(item.event.position) in answer.signatures and item.facts is not None]
+        if not signed:
+            return
+        keys = {ed25519.keyid(public): public for public in rules.signers.get(self.peer, frozenset())}
+        item = secrets.choice(signed)
+        if answer.keyid not in keys or item.facts is None:
+            raise PeerUnavailable(f"{self.peer} signs with a key that the charter does not name for it")
+        payload = statement(
+            item.facts,
+            region=rules.region,
+            site=rules.site,
+            number=item.event.number or 0,
+            handle=item.event.handle or "",
+        )
+        signature = answer.signatures[str(item.event.position)]
+        try:
+            ed25519.verify(keys[answer.keyid], pae(payload), signature, self.peer)
+        except SignatureError as error:
+            raise PeerUnavailable(f"{self.peer} does not sign receipts as it should: {error}") from error
+
+
+class Replication:
+    """All the peers of a site. Use as a context manager."""
+
+    def __init__(self, place: Place, receipts: Receipts, own: Credentials) -> None:
+        self._place = place
+        self._receipts = receipts
+        self.replicators = [Replicator(place, receipts, peer, own) for peer in place.rules().peers]
+
+    @property
+    def able(self) -> bool:
+        """Whether as many peers answer as a receipt needs."""
+        up = sum(replicator.up.is_set() for replicator in self.replicators)
+        return up + 1 >= self._place.rules().rules.replicas
+
+    def offer(self, items: Sequence[Item]) -> None:
+        """See Replicator."""
+        for replicator in self.replicators:
+            replicator.offer(items)
+
+    def __enter__(self) -> "Replication":
+        for replicator in self.replicators:
+            replicator.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for replicator in self.replicators:
+            replicator.__exit__()
+        self._receipts.fail(Short("the site is stopping"))
+
+
+def _hex(value: object) -> str:
+    if not isinstance(value, bytes):
+        raise JournalConflict("an object in the database has no handle")
+    return value.hex()
+
+
+def _optional(value: object) -> bytes | None:
+    return value if isinstance(value, bytes) else None
