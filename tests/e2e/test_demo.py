@@ -94,6 +94,18 @@ def test_each_file_verifies_offline_with_every_claim(document: dict[str, Any], p
         assert {claim["state"] for claim in answer["claims"]} == {"verified"}
 
 
+def test_the_conveyor_has_moved_and_the_old_site_is_refused(document: dict[str, Any], place: Path) -> None:
+    claims = [proof["claim"] for proof in document["proven"] if proof["about"] == "the vendor's conveyor"]
+    assert "what moscow (RU) and zurich-1 (CH) build of acme/hello-c 1.0 hello is identical" in claims
+    assert sum("the charter allows CH only" in claim for claim in claims) == 2
+    for name, country in (("hello-1.0-moscow", "RU"), ("hello-1.1-zurich-1", "CH"), ("zlib1.dll", "CH")):
+        claim = json.loads(verify(place, place / "downloads" / name).stdout)["claims"][CLAIMS.index("provenance")]
+        assert claim["text"] == f"the conveyor in {country} built these digests from that source"
+    (late,) = (place / "scratch" / "1.2" / "offered").glob("*.evidence")
+    done = glasshouse("verify", late.with_suffix(""), "--evidence", late, "--charter", place / "charter.json")
+    assert done.returncode == 4
+
+
 def test_the_signed_library_is_the_rebuilt_one_but_for_its_signature(document: dict[str, Any], place: Path) -> None:
     claims = {(proof["about"], proof["claim"]) for proof in document["proven"]}
     assert ("zlib1.dll", "rebuilt from source: identical-modulo-signature") in claims
