@@ -66,7 +66,7 @@ def _custody(where: str, custody: object, cards: Sequence[Card]) -> dict[str, An
     if custody.get("mode") != "dual" or {"url", "key"} <= custody.keys():
         return custody
     for card in cards:
-        shown = getattr(card, "custody", None)
+        shown = card.custody
         if card.party == custody.get("party") and shown is not None:
             return {**custody, "url": shown.url, "key": encode_base64(shown.key)}
     fix = "Give the card of its node with the role custody, or write url and key into the terms."

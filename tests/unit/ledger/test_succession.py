@@ -17,10 +17,10 @@ from ledgers import MemoryTree, served, size_of, until
 from notary import Notary
 from world import World, seeded
 
-from glasshouse.cli.wiring import follow
 from glasshouse.ledger.admission import CharterAdmission
 from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.errors import LedgerError, SignatureRefused, Stale, UnknownLog
+from glasshouse.ledger.following import follow
 from glasshouse.ledger.history import History
 from glasshouse.ledger.log import Log, create_log, open_log
 from glasshouse.ledger.running import CharterWitnessing, RunningLog

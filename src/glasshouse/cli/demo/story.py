@@ -33,9 +33,10 @@ from glasshouse.cli.demo.stage import (
     terms,
 )
 from glasshouse.cli.page.writing import write_page
-from glasshouse.cli.wiring import follow, read_pin
+from glasshouse.cli.wiring import read_pin
 from glasshouse.conveyor.detached import SUFFIX
 from glasshouse.ledger.client import LedgerClient
+from glasshouse.ledger.following import follow
 from glasshouse.ledger.history import History
 from glasshouse.ledger.view import View
 from glasshouse.storage import files
