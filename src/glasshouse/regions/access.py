@@ -132,6 +132,15 @@ class Accesses:
                 return Allowed(grant=grant, uses=grant.predicate.uses, until=grant.predicate.until)
         return None
 
+    def granted(self, grant: str) -> tuple[Course, Allowed] | None:
+        """The access that a grant is for, by the grant's statement id, while it counts and nobody has closed it."""
+        for course in self.courses.values():
+            for record in course.grants:
+                if record.id == grant and not self.fault(course, record) and self.ended(course) is None:
+                    said: Access = record.predicate
+                    return course, Allowed(grant=record, uses=said.uses or 0, until=said.until or 0)
+        return None
+
     def used(self, course: Course, below: int | None = None) -> int:
         """How many uses are logged."""
         return sum(r.predicate.uses or 1 for r in course.uses if below is None or r.index < below)
