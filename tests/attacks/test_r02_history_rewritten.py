@@ -23,7 +23,7 @@ from lineages import BRANCH, Story
 from onlookers import alarms
 from rebuilds import Rebuilder
 from workshop import RECIPES, c_recipe, environment, tree_of
-from world import NOW, PRODUCT, World, digest, seeded, texts
+from world import NOW, PRODUCT, USES, World, digest, seeded, texts
 
 from glasshouse.conveyor.ancestry import git_tree
 
@@ -216,6 +216,20 @@ def test_attack_another_lineage_than_it_says(vendor: Vendor, damage: bytes) -> N
 def test_attack_a_history_out_of_shape(vendor: Vendor, changes: dict[str, Any]) -> None:
     vendor.ship("1.1", vendor.first, "1.0", **changes)
     assert len(vendor.alarms) == 1
+
+
+def test_attack_another_party_releases_the_product(vendor: Vendor) -> None:
+    """So that the vendor's next source follows the wrong one."""
+    uses = {"keys": {vendor.keys["lab"].keyid: {"uses": [*USES["lab"], "source", "release"]}}}
+    vendor.amend({"parties": {"lab": uses}})
+    for party in ("acme", "lab"):
+        said = {"branch": BRANCH, "lineage": digest(b""), "follows": vendor.sources["1.0"]}
+        source = vendor.source("0.9", party=party, commit=vendor.first, history=said, time=NOW + len(party))
+        vendor.release("0.9", source=source, by="lab", party="lab", shipped=b"0.9")
+    second = vendor.story.commit("second", vendor.first)
+    vendor.story.review(second, vendor.first)
+    vendor.ship("1.1", second, "1.0")
+    assert not any(text.startswith("acme/engine 1.1") for text in vendor.alarms)
 
 
 def test_control_without_developers_continuity_alone_is_asked(vendor: Vendor) -> None:

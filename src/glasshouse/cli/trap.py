@@ -20,6 +20,7 @@ from rich.console import Console
 
 from glasshouse.cli.conveyor import RecipeArgument, open_press
 from glasshouse.cli.releasing import await_commits, lock_of
+from glasshouse.cli.source import follows
 from glasshouse.cli.wiring import JsonOption, NodeOption, Session, emit, open_session
 from glasshouse.conveyor.recipe import read_recipe
 from glasshouse.conveyor.release import Order, ReleaseRun
@@ -102,7 +103,8 @@ def make(
         _check_free(session, read_recipe(recipe).product, version)
         directory = _directory(session.node.data, read_recipe(recipe).product, version)
         lock = lock_of(directory / "lock.jsonl", recipe, locked, press)
-        order = Order(recipe=recipe, version=version, channel=channel, lock=lock)
+        may_follow = follows(session.history, press.vendor, read_recipe(recipe))
+        order = Order(recipe=recipe, version=version, channel=channel, lock=lock, follows=may_follow)
         run = ReleaseRun(directory, charter, order, press, Console(stderr=True, log_path=False).log)
         opening = lay_trap(run, int(time.time()))
         release = parse_envelope((directory / RELEASE).read_bytes()).payload

@@ -104,16 +104,21 @@ def _misplaced(history: History, followed: Released | None, before: list[Release
 
 
 def released(history: Ledger, product: str, below: int) -> Iterator[Released]:
-    """The sources with a history that releases of a product below an index were built from, oldest release first."""
+    """The sources with a history that releases of a product below an index were built from, oldest release first.
+
+    Releases and sources of its vendor's: what another party says of its product has no say in what it follows.
+    """
+    vendor = product.split("/")[0]
     for record in history.standing(Use.RELEASE):
         release: Release = record.predicate
         source = history.records.get(release.source)
-        if record.index >= below or release.product != product or source is None:
+        if record.index >= below or (release.product, release.party) != (product, vendor) or source is None:
             continue
-        if source.statement.use == Use.SOURCE and source.predicate.product == product:
-            shown = _shown(source.predicate)
-            if shown is not None:
-                yield Released(id=source.id, source=source.predicate, history=shown)
+        if not isinstance(source.predicate, Source) or source.index >= record.index:
+            continue
+        shown = _shown(source.predicate)
+        if shown is not None and (source.predicate.product, source.predicate.party) == (product, vendor):
+            yield Released(id=source.id, source=source.predicate, history=shown)
 
 
 def predecessors(before: list[Released], branch: str) -> list[Released]:
