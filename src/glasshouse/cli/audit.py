@@ -1,5 +1,6 @@
 """`glasshouse status`: what the oversight parties last signed, and recomputing it from the ledger."""
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.history import History
 from glasshouse.supervision.auditor import blobs, documents, rows_of
 from glasshouse.supervision.errors import StatusDisputed
+from glasshouse.supervision.inventories import Books
 from glasshouse.supervision.rules import RULES, Scene
 
 app = typer.Typer(no_args_is_help=True, help="Read and recompute the status; run the auditor's rules.")
@@ -59,13 +61,17 @@ def check(ledger: LedgerOption, pin: PinOption = Path("charter.json"), as_json: 
 
 
 def scene_of(history: History, client: LedgerClient) -> Scene:
-    """What the auditor's rules see of a ledger now."""
+    """What the auditor's rules see of a ledger now; the rows of its inventories are rebuilt for this."""
+    with tempfile.TemporaryDirectory() as scratch, Books(Path(scratch) / "books.sqlite3") as books:
+        books.take(history, blobs(client.blob))
+        rows = books.faults()
     return Scene(
         history=history,
         now=int(time.time()),
         has_blob=client.has_blob,
         document=documents(client.blob),
         blob=blobs(client.blob),
+        rows=rows,
     )
 
 

@@ -19,6 +19,7 @@ from glasshouse.ledger.history import History, Record
 from glasshouse.parties.node import Node, RebuilderSettings
 from glasshouse.parties.signer import AgentSigner, sign_statement
 from glasshouse.supervision.auditor import Auditor
+from glasshouse.supervision.inventories import Books
 from glasshouse.supervision.rebuilder import awaiting, commit_to, rebuild_release, uncommitted
 from glasshouse.supervision.workshop import Unbuilt, Workshop, forget
 
@@ -114,6 +115,7 @@ def auditing(session: Session) -> Job:
         proposes=node.settings.auditor is not None and node.settings.auditor.proposes,
         has_blob=session.client.has_blob,
         get_blob=session.client.blob,
+        books=Books(session.place / "books.sqlite3"),
     )
 
     def turn() -> bool:

@@ -20,7 +20,10 @@ from glasshouse_verify.tree import HashReader, tree_root
 
 from glasshouse.ledger.errors import LedgerError, NotThere
 from glasshouse.ledger.history import History, Record
+from glasshouse.parties.node import is_entitled
 from glasshouse.parties.signer import Signer, add_signature, sign_statement
+from glasshouse.supervision.inspecting import inspections
+from glasshouse.supervision.inventories import Books
 from glasshouse.supervision.rules import RULES, Alarm, Scene
 
 MAX_CLOCK_SKEW_SECONDS = 300
@@ -62,10 +65,11 @@ class Auditor:
         proposes: bool,
         has_blob: Callable[[str], bool],
         get_blob: Callable[[str], bytes],
+        books: Books,
     ) -> None:
         self.party, self.signer, self.view, self.proposes = party, signer, view, proposes
         self.has_blob, self.blob, self.document = has_blob, blobs(get_blob), documents(get_blob)
-        self.history = history
+        self.history, self.books = history, books
         self._judged: dict[str, tuple[Alarm, ...]] = {}
         self._recomputed = History(history.pin)
 
@@ -75,7 +79,10 @@ class Auditor:
 
     def step(self, now: int) -> list[Posting]:
         """Say what follows at Unix time `now` from what `history` has been fed."""
-        postings = list(self._findings(now))
+        self.books.take(self.history, self.blob)
+        alarms = self._alarms(now)
+        postings = list(self._findings(alarms, now))
+        postings += self._inspections(alarms, now)
         postings += self._cosign(now)
         if self.proposes and self._is_due(now):
             postings.append(self._propose(now))
@@ -83,13 +90,7 @@ class Auditor:
 
     # Findings
 
-    def _findings(self, now: int) -> Iterator[Posting]:
-        """Alarms that this party has not logged yet. A rule with the same words about the same things is one alarm."""
-        said = {
-            (r.predicate.rule, r.predicate.about, r.predicate.text)
-            for r in self.history.standing(Use.FINDING)
-            if r.predicate.party == self.party
-        }
+    def _alarms(self, now: int) -> dict[str, list[Alarm]]:
         scene = Scene(
             history=self.history,
             now=now,
@@ -97,9 +98,19 @@ class Auditor:
             document=self.document,
             blob=self.blob,
             judged=self._judged,
+            rows=self.books.faults(),
         )
-        for rule, check in RULES.items():
-            for alarm in check(scene):
+        return {rule: list(check(scene)) for rule, check in RULES.items()}
+
+    def _findings(self, alarms: Mapping[str, list[Alarm]], now: int) -> Iterator[Posting]:
+        """Alarms that this party has not logged yet. A rule with the same words about the same things is one alarm."""
+        said = {
+            (r.predicate.rule, r.predicate.about, r.predicate.text)
+            for r in self.history.standing(Use.FINDING)
+            if r.predicate.party == self.party
+        }
+        for rule, found in alarms.items():
+            for alarm in found:
                 about = tuple(Digest(digest) for digest in alarm.about) or (Digest(self.history.pin_id),)
                 text = Text(alarm.text[:MAX_FINDING_TEXT])
                 if (rule, about, text) not in said:
@@ -109,6 +120,13 @@ class Auditor:
     def _finding(self, rule: str, about: tuple[Digest, ...], text: str, now: int) -> Posting:
         finding = Finding(party=Identifier(self.party), rule=Identifier(rule), about=about, text=Text(text), time=now)
         return Posting(envelope=sign_statement(make_statement(Use.FINDING, finding), self.signer), blobs={})
+
+    def _inspections(self, alarms: Mapping[str, list[Alarm]], now: int) -> Iterator[Posting]:
+        """Nothing as long as the charter has this key sign none: it was joined before there were regions."""
+        if is_entitled(self.history.chain.newest.charter, self.signer.keyid, (Use.INSPECTION,), self.history.size):
+            for inspection in inspections(self.history, self.books, alarms, self.party, now):
+                envelope = sign_statement(make_statement(Use.INSPECTION, inspection), self.signer)
+                yield Posting(envelope=envelope, blobs={})
 
     # Status
 

@@ -5,11 +5,17 @@ gives the same alarms, so that another party can recompute any finding.
 """
 
 from glasshouse.supervision.rules import (
+    access,
     availability,
     blindness,
     charter_chain,
     duties,
     entitlement,
+    erasure,
+    inventory_counts,
+    inventory_dates,
+    inventory_rows,
+    inventory_sites,
     provenance,
     releases,
     revocations,
@@ -32,6 +38,12 @@ RULES: dict[str, Check] = {
         traps,
         revocations,
         duties,
+        access,
+        erasure,
+        inventory_sites,
+        inventory_rows,
+        inventory_counts,
+        inventory_dates,
         availability,
     )
 }

@@ -1,4 +1,4 @@
-"""Availability: what a statement names by digest can be had: packs, provenance, bills of materials, status rows."""
+"""Availability: what a statement names by digest can be had: packs, provenance, bills of materials, rows."""
 
 from collections.abc import Iterable, Iterator
 
@@ -15,7 +15,7 @@ GRACE_SECONDS = 600
 
 def check(scene: Scene) -> Iterable[Alarm]:
     """An alarm for each blob that is missing ten minutes after the statement that names it."""
-    for use in (Use.SOURCE, Use.RELEASE, Use.STATUS):
+    for use in (Use.SOURCE, Use.RELEASE, Use.STATUS, Use.INVENTORY):
         for record in scene.history.standing(use):
             if scene.now - record.predicate.time <= GRACE_SECONDS:
                 continue
@@ -32,6 +32,8 @@ def _blobs(record: Record) -> Iterator[tuple[str, str]]:
     elif record.statement.use == Use.RELEASE:
         yield "provenance", predicate.provenance
         yield "bill of materials", predicate.sbom
+    elif record.statement.use == Use.INVENTORY:
+        yield "inventory delta", predicate.delta
     else:
         yield "status manifest", predicate.blob
 

@@ -1,6 +1,6 @@
 """What a rule sees and what it says."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -12,7 +12,8 @@ class Scene:
     """The judged ledger and the time (Unix seconds); of blobs by digest, whether one can be had, and what it holds.
 
     `document` gives the content of a small blob, `blob` that of any, None where it cannot be had. `judged` keeps, by
-    statement, the alarms of a rule that reads large blobs: what is said there of a statement never changes.
+    statement, the alarms of a rule that reads large blobs: what is said there of a statement never changes. `rows` are
+    the faults that an own copy of all regions' rows shows (`inventories.Books`), by the inventory that brought them.
     """
 
     history: History
@@ -21,6 +22,7 @@ class Scene:
     document: Callable[[str], bytes | None]
     blob: Callable[[str], bytes | None]
     judged: dict[str, "tuple[Alarm, ...]"] = field(default_factory=dict)
+    rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
