@@ -10,6 +10,7 @@ RegionError
 ├── Forbidden               what the customer's own settings, or its allowance, rule out: .field, .reason, .fix
 ├── TooManyRequests         a customer asks faster than the site allows: .retry_after_seconds
 ├── WrongSite               data that belongs to another region: .region, .urls
+├── SiteAnswered            a site refuses a customer's request: .status, .field, .fix
 ├── SealSpent               a sealing stream used after its end, or a key given a second stream
 ├── Unverifiable            sealed or wrapped bytes that fail authentication; nothing of them was used
 │   ├── SealBroken          an object altered, cut short, extended, out of order, or another object's or region's
@@ -18,6 +19,7 @@ RegionError
 ├── CustodyRefused          the supervisor's key service declines, and has recorded that: .reason, .field, .fix
 └── Unavailable             something this room needs does not answer; trying again later may help
     ├── KeysUnavailable     a key service: its files, token or server
+    ├── SiteUnavailable     a site of the customer's region
     ├── CustodyUnavailable  the supervisor's key service
     ├── PeerUnavailable     another site of the region
     └── Short               too few sites can store an object now: .retry_after_seconds
@@ -88,6 +90,14 @@ class WrongSite(RegionError):
         self.region, self.country, self.urls = region, country, urls
 
 
+class SiteAnswered(RegionError):
+    """A site refuses a request, and says why."""
+
+    def __init__(self, reason: str, status: int, field: str, fix: str) -> None:
+        super().__init__(f"{reason}. {fix}" if fix else reason)
+        self.status, self.field, self.fix = status, field, fix
+
+
 class SealSpent(RegionError):
     """A sealing stream was used after its end, or its key was to seal a second stream."""
 
@@ -138,3 +148,7 @@ class Short(Unavailable):
     def __init__(self, text: str, *, retry_after_seconds: int = 5) -> None:
         super().__init__(text)
         self.retry_after_seconds = retry_after_seconds
+
+
+class SiteUnavailable(Unavailable):
+    """A site of the customer's region does not answer, or cannot take data now."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from glasshouse_verify.codec import Country, Digest, Identifier, PublicKey, decode
+from glasshouse_verify.ed25519 import check_public
 from glasshouse_verify.errors import FormatError
 
 from glasshouse.regions.errors import Forbidden, InvalidInput, NotSignedIn
@@ -72,6 +73,8 @@ class Accounts:
             decode(Identifier, name, "customer")
             decode(Country, country, "country")
             decode(Digest, token_sha256, "token_sha256")
+            if public_key is not None:
+                check_public(public_key, "public_key")
         except FormatError as error:
             raise InvalidInput(error.field, error.reason, "Write it as the message says.") from error
         values = {"id": name, "country": country, "public_key": public_key, "now": int(self._clock())}

@@ -44,3 +44,18 @@ select bytes from customers.usage where customer = %(id)s and day = %(day)s;
 
 -- name: forget_days
 delete from customers.usage where customer = %(id)s and day < %(day)s;
+
+-- Objects of one customer, at whichever site they were taken; those of others do not exist for it. One without the
+-- signatures of all the sites that have to hold it has no receipt yet.
+-- name: own_objects
+select handle, site, number, state, taken, category, size, retention, sha256, on_hold from regions.object
+where customer = %(customer)s and (signatures is not null or state = 'removed')
+    and (taken, handle) > (%(after_taken)s, %(after_handle)s)
+order by taken, handle
+limit %(limit)s;
+
+-- name: own_object
+select handle, site, number, state, customer, country, customer_key, sha256, size, category, retention, epoch, charter,
+    party, salt, taken, sealed_sha256, sealed_size, signatures
+from regions.object where customer = %(customer)s and handle = %(handle)s
+    and (signatures is not null or state = 'removed');
