@@ -14,6 +14,7 @@ sealed object's digest and size; the other kinds carry what their owners put int
     epoch      {"epoch":n,"cut":{site: position}}: inventory n is closed; receipts name n + 1 from here on
     counters   {"received":…,"refused":…}: uploads at this site since it began
     rekeyed    {"covers":{site: position},"destroyed":[…],"time":…}: key epochs of this site are gone (erasing.py)
+    damaged    {"found":"altered","from":"zurich-2","outcome":"repaired","time":…}: a scrub found an object wanting (scrub.py)
 
 What an event does to the tables happens in the transaction that adds it, by the appliers of its kind, at the site
 itself and at its peers alike. Specification: docs/spec/journal.md.
@@ -36,7 +37,7 @@ QUERIES = load_queries(__package__)
 START = bytes(32)
 MAX_BODY_BYTES = 1 << 20
 
-Kind = StrEnum("Kind", "STORED REMOVED HELD RELEASED EPOCH COUNTERS REKEYED")
+Kind = StrEnum("Kind", "STORED REMOVED HELD RELEASED EPOCH COUNTERS REKEYED DAMAGED")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ create table regions.journal (
 create table regions.event (
     site text not null references regions.journal,
     position bigint not null check (position > 0),
-    kind text not null check (kind in ('stored', 'removed', 'held', 'released', 'epoch', 'counters', 'rekeyed')),
+    kind text not null check (kind in ('stored', 'removed', 'held', 'released', 'epoch', 'counters', 'rekeyed', 'damaged')),
     number bigint check ((number is not null) = (kind = 'stored')),
     handle bytea check (octet_length(handle) = 32),
     -- Canonical JSON. An object's facts stand in regions.object and go when it is erased: here remains their digest.
@@ -36,7 +36,7 @@ create table regions.event (
     digest bytea not null check (octet_length(digest) = 32),
     chain bytea not null check (octet_length(chain) = 32),
     primary key (site, position),
-    check ((handle is not null) = (kind in ('stored', 'removed', 'held', 'released')))
+    check ((handle is not null) = (kind in ('stored', 'removed', 'held', 'released', 'damaged')))
 );
 create unique index event_number on regions.event (site, number) where kind = 'stored';
 create index event_handle on regions.event (handle) where handle is not null;
