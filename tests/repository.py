@@ -37,7 +37,7 @@ class Repository:
             write_ssh_key(self.keys, name)
         subprocess.run(["git", "init", "-q", "-b", BRANCH, f"--object-format={object_format}", place], check=True)
 
-    def git(self, *words: str, by: str = "ann") -> str:
+    def git(self, *words: str, by: str = "ann", inside: Path | None = None) -> str:
         """Run git as a developer; returns what it prints."""
         settings = {
             "user.name": by,
@@ -46,7 +46,7 @@ class Repository:
             "user.signingKey": str(self.keys / by),
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        command = ["git", "-C", str(self.place), *options, *words]
+        command = ["git", "-C", str(inside or self.place), *options, *words]
         run = subprocess.run(command, env={**os.environ, **_ENVIRONMENT}, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
         return run.stdout.strip()

@@ -222,7 +222,8 @@ def _tagged(repository: Path, version: str | None) -> str:
 
 
 def _check_branch(repository: Path, commit: str, branch: str) -> None:
-    head = resolve(repository, f"heads/{branch}")
+    # A clone that a build server has made knows the branch as its origin's only.
+    head = resolve(repository, f"heads/{branch}") or resolve(repository, f"remotes/origin/{branch}")
     if head is None:
         raise InvalidRecipe("source.branch", f"the repository has no branch {branch}")
     if not is_ancestor(repository, commit, head):

@@ -152,6 +152,16 @@ def test_the_tag_of_the_version_names_the_commit(repository: Repository, fetch: 
             fetch(version=version)
 
 
+def test_a_build_servers_clone_knows_the_branch_as_its_origins(repository: Repository, fetch: Fetch) -> None:
+    first = repository.commit(text="1")
+    repository.git("tag", "v1.0")
+    elsewhere = repository.place.rename(repository.place.with_name("origin"))
+    repository.git("clone", "-q", str(elsewhere), str(repository.place), inside=elsewhere)
+    repository.git("checkout", "-q", "--detach", "v1.0")
+    repository.git("branch", "-q", "-D", BRANCH)
+    assert fetch(version="1.0").commit == first
+
+
 def test_a_commit_beside_its_branch_is_refused(repository: Repository, fetch: Fetch) -> None:
     repository.commit(text="1")
     repository.git("checkout", "-q", "-b", "next")
