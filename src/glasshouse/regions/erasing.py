@@ -1,6 +1,7 @@
 """Erasure as the journals have it: what is gone, and from when on nothing can bring it back.
 
-    removed    {"reason":"retention","residue_until":1834128000,"time":1831536000}          "request" beside customer
+    removed    {"commitment":"9239…","reason":"retention","residue_until":1834128000,"time":1831536000}
+               "request" beside customer; the commitment, because nobody can compute it once the salt is gone
     rekeyed    {"covers":{"zurich-1":2077,"zurich-2":1803},"destroyed":["wrap-1"],"time":1833000000}
 
 `removed` wipes the object's wrapped data key, at every site, in the transaction that adds the event; the ciphertext
@@ -27,15 +28,25 @@ RESIDUE_SECONDS = 30 * 86_400
 
 @dataclass(frozen=True, kw_only=True)
 class _Removed:
+    commitment: Digest
     reason: Reason
     time: int
     residue_until: int | None = None
     request: bytes | None = None
 
 
-def removal(handle: str, reason: Reason, *, now: int, request: bytes | None = None) -> Note:
-    """The event that removes an object at Unix time `now`; `request` is the customer's signature, where it asked."""
-    body: dict[str, JSON] = {"reason": reason.value, "time": now, "residue_until": now + RESIDUE_SECONDS}
+def removal(handle: str, reason: Reason, *, commitment: str, now: int, request: bytes | None = None) -> Note:
+    """The event that removes an object at Unix time `now`; `request` is the customer's signature, where it asked.
+
+    `commitment` is the one of the object's receipt (`inventory_tables.commitments`): inventories of before the removal
+    may still have to show it.
+    """
+    body: dict[str, JSON] = {
+        "commitment": commitment,
+        "reason": reason.value,
+        "time": now,
+        "residue_until": now + RESIDUE_SECONDS,
+    }
     if request is not None:
         body["request"] = encode_base64(request)
     return Note(kind=Kind.REMOVED, handle=handle, body=body)
