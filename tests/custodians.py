@@ -18,9 +18,21 @@ from ledgers import served
 from region_examples import records
 from world import NOW, World, charter_key, seeded
 
+from glasshouse.parties.signer import FileSigner
 from glasshouse.regions.custody import Custodian
 from glasshouse.regions.custody_client import CustodyClient
-from glasshouse.regions.custody_request import Item, Reason, UnwrapRequest, access_commitment, new_id
+from glasshouse.regions.custody_request import (
+    KEY_HEADER,
+    SIGNATURE_HEADER,
+    Item,
+    Reason,
+    UnwrapRequest,
+    access_commitment,
+    format_request,
+    new_id,
+    parse_answer,
+    sign_request,
+)
 from glasshouse.regions.custody_server import create_custody_app
 from glasshouse.regions.grants import LedgerGrants
 from glasshouse.regions.keys.file_keyring import FileKeyring
@@ -152,6 +164,13 @@ def request_of(*items: Item, **changes: Any) -> UnwrapRequest:
         "id": new_id(),
     }
     return UnwrapRequest(**(members | changes))
+
+
+def ask(guard: Guarded, request: UnwrapRequest, signer: FileSigner = INTAKE) -> tuple[bytes, ...]:
+    body = format_request(request)
+    headers = sign_request(body, signer)
+    answer = guard.custodian.unwrap(body, headers[KEY_HEADER], headers[SIGNATURE_HEADER])
+    return parse_answer(answer, len(request.items))
 
 
 def items_counted(custodian: Custodian) -> dict[str, int]:

@@ -17,10 +17,20 @@ from glasshouse.cli.demo.errors import DemoFailed
 from glasshouse.conveyor.errors import ConveyorError
 from glasshouse.ledger.errors import LedgerError
 from glasshouse.parties.errors import PartyError
+from glasshouse.regions.errors import RegionError
 from glasshouse.storage.errors import StorageError
 from glasshouse.supervision.errors import SupervisionError
 
-EXPECTED = (ConveyorError, DemoFailed, LedgerError, PartyError, StorageError, SupervisionError, VerifyError)
+EXPECTED = (
+    ConveyorError,
+    DemoFailed,
+    LedgerError,
+    PartyError,
+    RegionError,
+    StorageError,
+    SupervisionError,
+    VerifyError,
+)
 # Commands by the module that registers them, in the order of the help.
 COMMANDS = {
     "init": "node",

@@ -1,4 +1,4 @@
-"""The HTTP side of a node: the ledger, the witness and the time-stamp authority it serves, in one process."""
+"""The HTTP side of a node: the ledger, the witness, the custodian and the time-stamp authority, in one process."""
 
 import contextlib
 import logging
@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from glasshouse.cli.timestamping import timestamp_routes
+from glasshouse.cli.wiring import open_session
 from glasshouse.ledger.admission import Admission, CharterAdmission, OpenAdmission
 from glasshouse.ledger.cosign import Witnessing, WitnessingRule
 from glasshouse.ledger.log import Log, create_log, open_log
@@ -21,9 +22,13 @@ from glasshouse.ledger.server import ledger_routes
 from glasshouse.ledger.succession import Succession, SuccessionWatch
 from glasshouse.ledger.witness import Witness, witness_routes
 from glasshouse.ledger.writer import Sequencer, new_entry
-from glasshouse.parties.errors import SettingsError
-from glasshouse.parties.node import Node
+from glasshouse.parties.errors import KeyUnavailable, SettingsError
+from glasshouse.parties.keys import load_custody_key
+from glasshouse.parties.node import CustodySettings, Node
 from glasshouse.parties.timestamp import TimestampAuthority
+from glasshouse.regions.custody import Custodian
+from glasshouse.regions.custody_server import custody_routes
+from glasshouse.regions.grants import LedgerGrants
 from glasshouse.storage import files
 from glasshouse.storage.db import Database
 from glasshouse.storage.errors import ClusterInUse
@@ -47,11 +52,15 @@ def run_server(node: Node) -> None:
             routes += _ledger(node, stack)
         if node.settings.witness is not None:
             routes += _witness(node, stack)
+        if node.settings.custody is not None:
+            routes += _custody(node, node.settings.custody, stack)
         if node.settings.timestamp is not None:
             routes += timestamp_routes(TimestampAuthority(node.keys))
         if not routes:
             raise SettingsError(
-                "node.toml", "switches on nothing to serve", "Add a table [ledger], [witness] or [timestamp]."
+                "node.toml",
+                "switches on nothing to serve",
+                "Add a table [ledger], [witness], [custody] or [timestamp].",
             )
         _LOG.info("%s serves on %s", node.settings.party, node.url)
         uvicorn.run(Starlette(routes=routes), host=host, port=int(port), log_level="warning", lifespan="off", ws="none")
@@ -98,6 +107,24 @@ def _witness(node: Node, stack: contextlib.ExitStack) -> list[BaseRoute]:
         succession = Succession(node.pin, witness)
         stack.enter_context(SuccessionWatch(succession, keys, poll_seconds=settings.poll_seconds))
     return [*witness_routes(witness)]
+
+
+def _custody(node: Node, settings: CustodySettings, stack: contextlib.ExitStack) -> list[BaseRoute]:
+    keys = tuple(load_custody_key(path) for path in node.custody_paths)
+    if not keys:
+        raise KeyUnavailable(
+            f"{node.directory} has no custody.x25519; make the node with: glasshouse init --role custody"
+        )
+    session = stack.enter_context(open_session(node.directory, "custody"))
+    custodian = Custodian(
+        node.data / "custody.sqlite3",
+        party=node.settings.party,
+        keys=keys,
+        grants=LedgerGrants(session.follow, custodian=node.settings.party),
+        jobs=settings.jobs,
+    )
+    stack.callback(custodian.close)
+    return [*custody_routes(custodian)]
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from custodians import (
     SITE,
     Guarded,
     Moment,
+    ask,
     grant_access,
     guarded,
     items_counted,
@@ -37,19 +38,17 @@ from glasshouse.parties.signer import FileSigner
 from glasshouse.regions import custody
 from glasshouse.regions.custody import Custodian, Grants, Refusal
 from glasshouse.regions.custody_request import (
-    KEY_HEADER,
     SIGNATURE_HEADER,
     Item,
     Reason,
     UnwrapRequest,
     access_commitment,
     format_request,
-    parse_answer,
     parse_request,
     sign_request,
 )
 from glasshouse.regions.errors import CustodyRefused, CustodyUnavailable
-from glasshouse.regions.grants import STALE_SECONDS, LedgerGrants
+from glasshouse.regions.grants import RETRY_SECONDS, STALE_SECONDS, LedgerGrants
 from glasshouse.storage.errors import StorageUnavailable
 
 
@@ -62,13 +61,6 @@ def moment() -> Moment:
 def guard(tmp_path: Path, moment: Moment) -> Iterator[Guarded]:
     with guarded(tmp_path, clock=moment) as made:
         yield made
-
-
-def ask(guard: Guarded, request: UnwrapRequest, signer: FileSigner = INTAKE) -> tuple[bytes, ...]:
-    body = format_request(request)
-    headers = sign_request(body, signer)
-    answer = guard.custodian.unwrap(body, headers[KEY_HEADER], headers[SIGNATURE_HEADER])
-    return parse_answer(answer, len(request.items))
 
 
 def refused(guard: Guarded, request: UnwrapRequest, signer: FileSigner = INTAKE) -> str:
@@ -410,6 +402,9 @@ def test_a_ledger_that_cannot_be_followed_ends_custody(guard: Guarded) -> None:
     with pytest.raises(CustodyUnavailable):
         grants.grant("00" * 32)
     ledger.fails = False
+    with pytest.raises(CustodyUnavailable):
+        grants.grant("00" * 32)
+    moment.now += RETRY_SECONDS
     assert grants.grant("00" * 32) is None
 
 
