@@ -21,11 +21,14 @@ with atheris.instrument_imports(include=["glasshouse_verify"]):
         dsse,
         encoding,
         evidence,
+        gitobject,
+        lineage,
         manifest,
         note,
         policy,
         policy_file,
         row,
+        sshsig,
         tile,
         tlogproof,
     )
@@ -91,6 +94,25 @@ def fuzz_evidence(data: bytes) -> None:
     same(evidence.format_evidence(evidence.parse_evidence(data)), data)
 
 
+def fuzz_sshsig(data: bytes) -> None:
+    """Lines may be broken elsewhere: what is written again must mean the same."""
+    parsed = sshsig.parse_sshsig(data)
+    if sshsig.parse_sshsig(sshsig.format_sshsig(parsed)) != parsed:
+        raise AssertionError("a signature changed its meaning")
+
+
+def fuzz_commit(data: bytes) -> None:
+    gitobject.parse_commit(data, 40)
+
+
+def fuzz_tag(data: bytes) -> None:
+    gitobject.parse_tag(data, 40)
+
+
+def fuzz_lineage(data: bytes) -> None:
+    lineage.parse_lineage(data)
+
+
 def text(data: bytes) -> str:
     """Formats over text are only ever given what was UTF-8."""
     try:
@@ -127,6 +149,8 @@ def run_any(data: bytes) -> None:
 def honest_examples() -> dict[str, bytes]:
     """One example of every format, by target; built from the tests' own keys and initiative."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from lineages import example
+    from lineages import signature as ssh_signature
     from notary import Notary, Tree, signed, witness
     from world import World
 
@@ -137,6 +161,7 @@ def honest_examples() -> dict[str, bytes]:
     signature = dsse.EnvelopeSignature(keyid="0" * 64, sig=bytes(64))
     initiative = World()
     initiative.honest()
+    history, *_ = example()
     return {
         "note": note.format_note(signed_note),
         "vkey": note.format_vkey(log.key).encode(),
@@ -151,6 +176,10 @@ def honest_examples() -> dict[str, bytes]:
         "tile_path": b"tile/entries/x001/x234/067.p/8",
         "bundle": tile.format_bundle([b"one", b"", b"three"]),
         "evidence": evidence.format_evidence(initiative.evidence()),
+        "sshsig": ssh_signature("ann", b"message"),
+        "commit": history.objects[1][1],
+        "tag": history.objects[2][1],
+        "lineage": history.lineage(),
     }
 
 
