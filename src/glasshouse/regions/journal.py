@@ -14,7 +14,7 @@ sealed object's digest and size; the other kinds carry what their owners put int
     epoch      {"epoch":n,"cut":{site: position}}: inventory n is closed; receipts name n + 1 from here on
     counters   {"received":…,"refused":…}: uploads at this site since it began
     rekeyed    {"covers":{site: position},"destroyed":[…],"time":…}: key epochs of this site are gone (erasing.py)
-    damaged    {"found":"altered","from":"zurich-2","outcome":"repaired","time":…}: a scrub found an object wanting (scrub.py)
+    damaged    {"found":"altered","from":"zurich-2","outcome":"repaired",…}: a scrub found an object wanting (scrub.py)
 
 What an event does to the tables happens in the transaction that adds it, by the appliers of its kind, at the site
 itself and at its peers alike. Specification: docs/spec/journal.md.

@@ -165,3 +165,91 @@ end
 $$;
 create trigger once_removed before update or delete on regions.object
     for each row execute function regions.once_removed();
+
+-- --- keeping -----------------------------------------------------------------------------------------------------
+
+-- What is due is found by this: the pairs of category and retention are few.
+create index object_due on regions.object (category, retention, taken) where state = 'held';
+
+-- What is to become an event of this site's journal, asked for beside the process that writes it.
+create table regions.wish (
+    id bigint generated always as identity primary key,
+    kind text not null,
+    handle bytea check (octet_length(handle) = 32),
+    body bytea not null,
+    -- The event that it became.
+    position bigint check (position > 0)
+);
+create index wish_open on regions.wish (id) where position is null;
+
+-- Up to where the ciphertexts of removed objects have been deleted here, by the journal that removed them.
+create index event_removed on regions.event (site, position) where kind = 'removed';
+create table regions.cleared (
+    site text primary key references regions.journal,
+    position bigint not null check (position >= 0)
+);
+
+-- A new key epoch: `old` are destroyed at its end. One at a time.
+create table regions.rekey (
+    id bigint generated always as identity primary key,
+    old text[] not null check (cardinality(old) > 0),
+    -- Canonical JSON: the journals' positions when it began.
+    covers bytea not null,
+    ended boolean not null default false
+);
+create unique index rekey_once on regions.rekey ((true)) where not ended;
+
+-- Written before a key is destroyed: nothing that it wrapped is taken from here on.
+create table regions.destroyed_key (
+    id text primary key
+);
+create function regions.living_keys() returns trigger
+language plpgsql as $$
+begin
+    if exists (select 1 from added, regions.destroyed_key as gone where gone.id in (wrapped_by, transfer_by)) then
+        raise exception 'a data key was wrapped by a key epoch that has been destroyed: wrap it again';
+    end if;
+    return null;
+end
+$$;
+create trigger living_keys after insert on regions.object
+    referencing new table as added for each statement execute function regions.living_keys();
+
+-- The inventory as of the last epoch closed here: what deltas and proofs are made from.
+create table regions.inventory_row (
+    tree text not null check (tree in ('held', 'erased')),
+    key bytea not null check (octet_length(key) = 32),
+    -- Canonical JSON, as it stands in the manifest.
+    row bytea not null,
+    -- Of a tombstone whose residue is not gone yet: the event that removed the object.
+    site text,
+    position bigint,
+    primary key (tree, key),
+    check (num_nulls(site, position) in (0, 2)),
+    check (tree = 'erased' or site is null)
+);
+create index inventory_residue on regions.inventory_row (key) where site is not null;
+
+-- Shards that are not empty.
+create table regions.inventory_shard (
+    tree text not null check (tree in ('held', 'erased')),
+    prefix text not null,
+    root bytea not null check (octet_length(root) = 32),
+    size bigint not null check (size >= 0),
+    primary key (tree, prefix)
+);
+
+create index event_of_kind on regions.event (kind, site, position)
+    where kind in ('held', 'released', 'epoch', 'counters', 'rekeyed');
+
+create table regions.inventory (
+    epoch bigint primary key check (epoch > 0),
+    -- Position in each site's journal, canonical JSON.
+    cut bytea not null,
+    closed_at bigint not null,
+    statement bytea not null check (octet_length(statement) = 32),
+    -- The signed statement as it is logged, and the blob that it names.
+    envelope bytea not null,
+    delta bytea not null,
+    posted boolean not null default false
+);
