@@ -1,19 +1,21 @@
 """Routes by which a customer sees, limits and erases what it has sent, and looks digests up."""
 
 import asyncio
+import time
 
 from glasshouse_verify.codec import encode
 from glasshouse_verify.ed25519 import verify
 from glasshouse_verify.encoding import JSON, decode_base64
 from glasshouse_verify.errors import FormatError, SignatureError
-from glasshouse_verify.receipt import erasure_request
+from glasshouse_verify.receipt import Reason, erasure_request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from glasshouse.ledger.web import FRESH, json_response
 from glasshouse.regions.customers.accounts import Customer, Decisions
-from glasshouse.regions.errors import Forbidden, InvalidInput, Unavailable
+from glasshouse.regions.erasing import removal
+from glasshouse.regions.errors import Forbidden, InvalidInput
 from glasshouse.regions.metadata import refusal
 from glasshouse.regions.reception import Site, Visit, receive
 from glasshouse.regions.reputation import MAX_BATCH, Indicators
@@ -84,9 +86,12 @@ class OwnRoutes:
                 raise Forbidden(
                     SIGNATURE_HEADER, str(error), "Sign with the key that stands in the receipt."
                 ) from error
-            if self._site.erase is None:
-                raise Unavailable("this site has nothing that erases")
-            await self._site.erase(handle, signature)
+            if owned.on_hold:
+                fix = "It is erased once the hold ends; holds are in the ledger: glasshouse uploads list shows them."
+                raise Forbidden("handle", "the object is under a legal hold", fix)
+            commitment, now = owned.commitment, int(time.time())
+            note = removal(handle, Reason.CUSTOMER, commitment=commitment, now=now, request=signature)
+            await self._site.intake.append(note)
         return json_response({"schema": "glasshouse.erased/v1", "handle": handle, "state": "removed"}, PRIVATE)
 
     async def policy(self, request: Request) -> Response:
@@ -127,7 +132,7 @@ class OwnRoutes:
         }
         return json_response(document, PRIVATE)
 
-    async def site(self, _: Request) -> Response:
+    async def site(self, request: Request) -> Response:  # noqa: ARG002  everybody may ask
         """The site, its region and its rules as the charter has them; no sign-in."""
         rules = self._site.rules()
         document = {"schema": "glasshouse.site/v1", "site": rules.site, "party": rules.party, "region": rules.region}

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from glasshouse_verify.charter import Charter
 from glasshouse_verify.codec import Country, Digest, Identifier, decode
@@ -32,17 +31,6 @@ COUNTRY_HEADER = "Glasshouse-Country"
 MAX_TOKEN = 200
 
 
-class Erase(Protocol):
-    """Removes an object because its customer asks; `request` is the signature over `receipt.erasure_request`.
-
-    Once it returns, the removal is durable in this site's journal, and the object can no longer be read here. Raises
-    Forbidden for an object on legal hold, Unavailable where it cannot be removed now.
-    """
-
-    async def __call__(self, handle: str, request: bytes) -> None:
-        """Remove one object that is held."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """What a site's interface stands on. `rules` and `charter` are those of the moment; `rules` raises SiteRefused."""
@@ -53,7 +41,6 @@ class Site:
     accounts: Accounts
     holdings: Holdings
     pace: Pace
-    erase: Erase | None = None
     indicators: Indicators | None = None
     tempo: Tempo = field(default_factory=Tempo)
     max_file_bytes: int = 64 << 30

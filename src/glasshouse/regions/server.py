@@ -17,7 +17,6 @@ unpacked or looked into: to a site it is bytes.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import wraps
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -72,7 +71,6 @@ def create_site_app(site: Site) -> FastAPI:
 def guarded(endpoint: Endpoint) -> Endpoint:
     """The endpoint with errors turned into answers that name the field and the fix."""
 
-    @wraps(endpoint)
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)

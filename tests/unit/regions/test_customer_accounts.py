@@ -1,7 +1,6 @@
 """Customers' accounts: tokens at rest, revocation, decisions, allowances, and how fast one may ask."""
 
 import time
-from collections.abc import Iterator
 from threading import Thread
 
 import pytest
@@ -29,11 +28,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def accounts(database: Database, clock: Clock) -> Iterator[Accounts]:
+def accounts(database: Database, clock: Clock) -> Accounts:
     made = Accounts(database, clock=clock)
-    yield made
     with database.transaction() as connection:
         connection.execute("truncate customers.customer cascade")
+    return made
 
 
 def enrolled(accounts: Accounts, name: str = "kookaburra", country: str = "AU") -> str:

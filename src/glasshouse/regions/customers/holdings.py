@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from glasshouse_verify.encoding import parse_decimal
 from glasshouse_verify.errors import FormatError
+from glasshouse_verify.statement import parse_statement
 
 from glasshouse.regions import receipts
 from glasshouse.regions.customers.accounts import QUERIES
@@ -20,6 +21,7 @@ _HANDLE = re.compile(r"[0-9a-f]{64}")
 _COLUMNS = (
     *("handle", "site", "number", "state", "customer", "country", "customer_key", "sha256", "size", "category"),
     *("retention", "epoch", "charter", "party", "salt", "taken", "sealed_sha256", "sealed_size", "signatures"),
+    "on_hold",
 )
 
 
@@ -41,12 +43,14 @@ class Holding:
 
 @dataclass(frozen=True, kw_only=True)
 class Owned:
-    """An object that the customer has: its receipt unless it is removed, and the key that signs for its erasure."""
+    """An object that the customer has: unless it is removed, its receipt, and the key that signs for its erasure."""
 
     handle: str
     state: str
     receipt: bytes | None
     customer_key: bytes | None
+    on_hold: bool = False
+    commitment: str = ""
 
 
 class Holdings:
@@ -88,6 +92,8 @@ class Holdings:
             state="held",
             receipt=receipts.envelope(payload, signatures) if isinstance(signatures, bytes) else None,
             customer_key=facts.customer_key,
+            on_hold=bool(named["on_hold"]),
+            commitment=parse_statement(payload).predicate.commitment,
         )
 
 

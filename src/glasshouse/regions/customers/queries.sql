@@ -56,6 +56,6 @@ limit %(limit)s;
 
 -- name: own_object
 select handle, site, number, state, customer, country, customer_key, sha256, size, category, retention, epoch, charter,
-    party, salt, taken, sealed_sha256, sealed_size, signatures
+    party, salt, taken, sealed_sha256, sealed_size, signatures, on_hold
 from regions.object where customer = %(customer)s and handle = %(handle)s
     and (signatures is not null or state = 'removed');
