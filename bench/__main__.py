@@ -1,9 +1,12 @@
-"""python -m bench                 list the benchmarks
-python -m bench NAME [--json]   run one ("all" for all of them)
+"""python -m bench                                 list the benchmarks
+python -m bench NAME [--json] [--bundle PATH]   run one ("all" for all of them)
+
+--bundle is for those that need the rules of signature-base: a git bundle of them.
 """
 
 import ast
 import importlib
+import inspect
 import json
 import math
 import sys
@@ -44,14 +47,21 @@ def check_figure(name: str, figure: Figure) -> Figure:
     return figure
 
 
-def run(name: str) -> Figure:
-    """Run one benchmark and check what it reports."""
-    figure: Figure = importlib.import_module(f"bench.{name}").run()
+def run(name: str, bundle: Path | None = None) -> Figure:
+    """Run one benchmark and check what it reports; one that needs no bundle is not given any."""
+    measure = importlib.import_module(f"bench.{name}").run
+    given = {"bundle": bundle} if bundle is not None and "bundle" in inspect.signature(measure).parameters else {}
+    figure: Figure = measure(**given)
     return check_figure(name, figure)
 
 
+def passes(figure: Figure) -> bool | None:
+    """Whether a figure keeps its limit; None where it has none, but a floor or a peer."""
+    return figure["ours"] <= figure["limit"] if "limit" in figure else None
+
+
 def _as_table(figures: list[Figure]) -> str:
-    heading = ("name", "ours", "beside", "", "ratio", "unit", "target")
+    heading = ("name", "ours", "beside", "", "ratio", "unit", "target", "")
     rows = [heading]
     for figure in figures:
         rival, beside = next((rival, figure.get(rival, math.nan)) for rival in _RIVALS if rival in figure)
@@ -64,6 +74,7 @@ def _as_table(figures: list[Figure]) -> str:
                 f"{figure['ratio']:.3g}",
                 figure["unit"],
                 figure["target"],
+                {True: "pass", False: "FAIL", None: ""}[passes(figure)],
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
@@ -73,8 +84,11 @@ def _as_table(figures: list[Figure]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code, 2 for wrong usage."""
-    as_json = "--json" in arguments
-    names = [argument for argument in arguments if argument != "--json"]
+    as_json, bundle, names = "--json" in arguments, None, [word for word in arguments if word != "--json"]
+    if "--bundle" in names[:-1]:
+        place = names.index("--bundle")
+        bundle = Path(names[place + 1])
+        del names[place : place + 2]
     known = benchmarks()
     if not names:
         for name, purpose in known.items():
@@ -86,9 +100,11 @@ def main(arguments: list[str]) -> int:
     figures = []
     for name in known if names[0] == ALL else names:
         print(f"measuring {name} …", file=sys.stderr)
-        figures.append(run(name))
+        figures.append(run(name, bundle))
         if as_json:
-            print(json.dumps({"schema": SCHEMA, **figures[-1]}), flush=True)
+            kept = passes(figures[-1])
+            document = {"schema": SCHEMA, **figures[-1]} | ({} if kept is None else {"pass": kept})
+            print(json.dumps(document), flush=True)
     if not as_json:
         print(_as_table(figures))
     return 0

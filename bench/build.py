@@ -10,6 +10,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import Figure, median_seconds
@@ -26,8 +29,18 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glas
 ROUNDS = 3
 
 
-def run() -> Figure:
-    """Measure whole builds, wall clock; the unit is seconds a build."""
+@dataclass(frozen=True, kw_only=True)
+class Builds:
+    """The same build both ways, each with the directory that its wheel is left in."""
+
+    sandboxed: Callable[[], None]
+    bare: Callable[[], None]
+    places: tuple[Path, Path]
+
+
+@contextmanager
+def prepared() -> Iterator[Builds]:
+    """Fetch and unpack what the builds need."""
     recipe = parse_recipe((RECIPE / "recipe.toml").read_bytes())
     store = Store(CACHE / "downloads")
     with tempfile.TemporaryDirectory(prefix="glasshouse-bench-") as name, http_client() as client:
@@ -52,10 +65,16 @@ def run() -> Figure:
                 (work / directory).mkdir()
             _run_bare(bare_root, list(recipe.build.command), environment)
 
-        sandboxed()
-        bare()
-        ours, peer = median_seconds(sandboxed, bare, rounds=ROUNDS)
-        wheels = [next(place.glob("*.whl")) for place in (scratch / "out", bare_root / "build/out")]
+        yield Builds(sandboxed=sandboxed, bare=bare, places=(scratch / "out", bare_root / "build/out"))
+
+
+def run() -> Figure:
+    """Measure whole builds, wall clock; the unit is seconds a build."""
+    with prepared() as builds:
+        builds.sandboxed()
+        builds.bare()
+        ours, peer = median_seconds(builds.sandboxed, builds.bare, rounds=ROUNDS)
+        wheels = [next(place.glob("*.whl")) for place in builds.places]
         same = wheels[0].read_bytes() == wheels[1].read_bytes()
     return {
         "name": "build",

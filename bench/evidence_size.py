@@ -196,8 +196,8 @@ def _breakdown(data: bytes) -> dict[str, int]:
     return parts | {"the rest": len(data) - sum(parts.values())}
 
 
-def run() -> Figure:
-    """The figure is that of the largest of the four files' evidence; times are of the gate alone."""
+def long_evidence() -> tuple[Long, bytes, bytes]:
+    """The ledger, the largest of the four files' evidence, and what that file holds."""
     ledger, shipped = Long(), [name.encode() for name in FILES]
     for index, patch in zip(AMENDED_AT, _amendments(ledger), strict=True):
         ledger.skip_to(index)
@@ -210,7 +210,12 @@ def run() -> Figure:
     checkpoint = ledger.checkpoint("w1", "w2", "w3")
     ledger.checkpoint = lambda: checkpoint
     written = [format_evidence(ledger.evidence(content)) for content in shipped]
-    data, content = max(zip(written, shipped, strict=True), key=lambda pair: len(pair[0]))
+    return ledger, *max(zip(written, shipped, strict=True), key=lambda pair: len(pair[0]))
+
+
+def run() -> Figure:
+    """The figure is that of the largest of the four files' evidence; times are of the gate alone."""
+    ledger, data, content = long_evidence()
     evidence = parse_evidence(data)
     assert (len(evidence.amendments), len(evidence.handovers)) == (len(AMENDED_AT), 1)
 

@@ -76,3 +76,40 @@ def test_refused_figures(harness: ModuleType, changes: dict[str, Any], complaint
     assert harness.check_figure("inclusion", GOOD) == GOOD
     with pytest.raises(ValueError, match=complaint):
         harness.check_figure("inclusion", GOOD | changes)
+
+
+def test_figures_with_a_limit_say_whether_they_keep_it(
+    harness: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limited = {name: value for name, value in GOOD.items() if name != "floor"} | {"limit": 2}
+    for ours, word, kept in ((1.5, "pass", True), (2.5, "FAIL", False)):
+        monkeypatch.setattr(
+            importlib.import_module("bench.inclusion"), "run", lambda ours=ours: limited | {"ours": ours}
+        )
+        assert harness.main(["inclusion"]) == 0
+        assert word in capsys.readouterr().out
+        assert harness.main(["inclusion", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["pass"] is kept
+
+
+def test_a_bundle_is_given_to_those_that_take_one(
+    harness: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[Path | None] = []
+
+    def measured(bundle: Path | None = None) -> dict[str, Any]:
+        given.append(bundle)
+        return GOOD
+
+    monkeypatch.setattr(importlib.import_module("bench.inclusion"), "run", measured)
+    assert harness.main(["inclusion", "--bundle", "rules.bundle", "--json"]) == 0
+    assert harness.main(["inclusion", "--json"]) == 0
+    assert given == [Path("rules.bundle"), None]
+    assert harness.main(["inclusion", "--bundle"]) == 2
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", ["tag_to_published", "rules_to_countersigned", "page_size"])
+def test_promised_figures_are_there_and_documented(harness: ModuleType, name: str) -> None:
+    assert name in harness.benchmarks()
+    assert f"python -m bench {name}" in (ROOT / "docs" / "figures.md").read_text()

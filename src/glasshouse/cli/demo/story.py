@@ -213,7 +213,7 @@ class Story:
         """Wait until every rebuilder has given a verdict on a release, and a signed status shows it."""
         self.await_verdicts(product, version)
         self.say(f"{SUPERVISOR} proposes the status, {REBUILDER} recomputes and countersigns it")
-        self.stage.wait(f"the status of {product} {version}", self._status_is_current, START_SECONDS)
+        self.stage.wait(f"the status of {product} {version}", self.status_is_current, START_SECONDS)
 
     def await_verdicts(self, product: str, version: str) -> None:
         """Wait until every rebuilder has given a verdict on a release."""
@@ -235,7 +235,8 @@ class Story:
         rows = self.onlooker().status_rows()
         return [row for row in rows if row["key"].startswith(f"{product}/{version}/")]
 
-    def _status_is_current(self) -> bool:
+    def status_is_current(self) -> bool:
+        """Whether the newest signed status shows what anybody can compute from the ledger now."""
         history = self.onlooker()
         signed = list(history.standing(Use.STATUS))
         return bool(signed) and signed[-1].predicate.rows == rows_of(history)[1]

@@ -24,15 +24,18 @@ def recipes_directory() -> Path:
 
 
 def wares() -> list[Ware]:
-    """The products that are released honestly. Where the rule snapshot is absent, rules from the package index."""
+    """The products that are released honestly."""
     recipes = recipes_directory()
-    bundle = recipes.parent.parent / "shared" / "data" / "signature-base.bundle"
-    if bundle.exists():
-        rules = Ware(recipe=recipes / RULES, version=RULES_VERSION)
-    else:
-        rules = Ware(recipe=recipes / RULES_ELSEWHERE, version="3.2.0")
-    library = Ware(recipe=recipes / LIBRARY, version="1.2.13")
-    return [Ware(recipe=recipes / ENGINE, version="4.5.4"), rules, library]
+    engine, library = Ware(recipe=recipes / ENGINE, version="4.5.4"), Ware(recipe=recipes / LIBRARY, version="1.2.13")
+    return [engine, rules_ware(), library]
+
+
+def rules_ware() -> Ware:
+    """The rule database: of the snapshot beside the checkout; where that is absent, from the package index."""
+    recipes = recipes_directory()
+    if (recipes.parent.parent / "shared" / "data" / "signature-base.bundle").exists():
+        return Ware(recipe=recipes / RULES, version=RULES_VERSION)
+    return Ware(recipe=recipes / RULES_ELSEWHERE, version="3.2.0")
 
 
 def small_ware(version: str) -> Ware:
