@@ -33,7 +33,16 @@ def read_lineage(repository: Path, tip: str, before: str | None) -> bytes:
         listed = git(repository, "rev-list", "--topo-order", "--boundary", tip, "--not", before).decode().split()
         changes = [name for name in listed if not name.startswith("-")]
         context = _between(repository, before, {name[1:] for name in listed if name.startswith("-")} - {before})
-    names = [*(changes or [tip]), *sorted(context - set(changes)), *_reviews(repository, set(changes))]
+    changes = changes or [tip]
+    commits, reviews = [*changes, *sorted(context - set(changes))], _reviews(repository, set(changes))
+    try:
+        return _read(repository, [*commits, *reviews])
+    except FormatError:
+        # Anybody who may push can have pushed a tag that is none; a commit that is none stays an error.
+        return _read(repository, [*commits, *(name for name in reviews if _is_readable(repository, name))])
+
+
+def _read(repository: Path, names: list[str]) -> bytes:
     if len(names) > MAX_OBJECTS:
         raise InvalidSource("history", f"has {len(names)} commits since the release before, more than {MAX_OBJECTS}")
     lineage = git(repository, "cat-file", "--batch", given="".join(f"{name}\n" for name in names).encode())
@@ -52,16 +61,16 @@ def _between(repository: Path, before: str, old: set[str]) -> set[str]:
 
 
 def _reviews(repository: Path, changes: set[str]) -> list[str]:
-    """The review tags of these commits, by name; what cannot be read as a tag is nobody's review."""
+    """The review tags of these commits, by name."""
     shown = "--format=%(objectname) %(*objectname)"
     lines = git(repository, "for-each-ref", shown, f"{FETCHED}/tags/{REVIEW_PREFIX}").decode().splitlines()
     found = [name for name, _, target in (line.partition(" ") for line in lines) if target in changes]
-    return [name for name in dict.fromkeys(found) if _is_readable(git(repository, "cat-file", "tag", name), len(name))]
+    return list(dict.fromkeys(found))
 
 
-def _is_readable(content: bytes, digits: int) -> bool:
+def _is_readable(repository: Path, tag: str) -> bool:
     try:
-        parse_tag(content, digits)
+        parse_tag(git(repository, "cat-file", "tag", tag), len(tag))
     except FormatError:
         return False
     return True

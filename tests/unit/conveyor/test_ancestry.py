@@ -107,6 +107,18 @@ def test_unsigned_and_unreviewed_commits_are_named(repository: Repository, fetch
         assert third[:12] in fault
 
 
+def test_a_tag_that_cannot_be_read_is_nobodys_review(repository: Repository, fetch: Fetch) -> None:
+    first = repository.commit(text="1")
+    second = repository.commit(text="2")
+    repository.review(second, first)
+    head = f"object {second}\ntype commit\ntag review/x\n"
+    (repository.place / "tag").write_bytes(head.encode() + b"tagger X <x> 1 +0000\n\nReviewed \xff\n")
+    strange = repository.git("hash-object", "-t", "tag", "-w", "--literally", "tag")
+    repository.git("update-ref", "refs/tags/review/x", strange)
+    found = fetch(second, first)
+    assert (account(found).reviewers, account(found).faults) == (("bob",), ())
+
+
 def test_a_force_push_is_seen(repository: Repository, fetch: Fetch) -> None:
     repository.commit(text="1")
     released = repository.commit(text="2")
