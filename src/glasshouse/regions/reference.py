@@ -32,7 +32,7 @@ def _json(**properties: Any) -> dict[str, Any]:
 _METADATA = _header("Glasshouse-Metadata", "base64url of canonical JSON: what is said of the file")
 _LENGTH = _header("Upload-Length", "size of the content in bytes")
 _SHA256, _HANDLE = _path("sha256", "SHA-256 of the content"), _path("handle", "public name of an object")
-_NAME = _path("name", "name of an upload under way")
+_NAME, _REGION = _path("name", "name of an upload under way"), _path("region", "the region's id")
 # Method and path → summary, answer where all is well, statuses of refusals, parameters, body.
 _ROUTES: dict[tuple[str, str], tuple[str, int, tuple[int, ...], list[dict[str, Any]], dict[str, Any] | None]] = {
     ("PUT", "/intake/v1/files/{sha256}"): (
@@ -115,6 +115,28 @@ _ROUTES: dict[tuple[str, str], tuple[str, int, tuple[int, ...], list[dict[str, A
         [_SHA256],
         None,
     ),
+    ("GET", "/inventory/v1/{region}/newest"): ("The newest inventory of this site", 200, (404, 503), [_REGION], None),
+    ("GET", "/inventory/v1/{region}/proof/{handle}"): (
+        "Proof that an object is, or is not, among the held and among the erased",
+        200,
+        (404, 422, 503),
+        [_REGION, _HANDLE],
+        None,
+    ),
+    ("GET", "/inventory/v1/{region}/rows"): (
+        "All rows of the newest inventory",
+        200,
+        (404, 422, 503),
+        [_REGION, {"name": "tree", "in": "query", "description": "held or erased", "schema": {"type": "string"}}],
+        None,
+    ),
+    ("GET", "/inventory/v1/{region}/deltas/{epoch}"): (
+        "What one epoch changed",
+        200,
+        (404, 503),
+        [_REGION, _path("epoch", "number of an inventory")],
+        None,
+    ),
 }
 _COUNTRY = _header("Glasshouse-Country", "country of the account: another region's data is sent away", required=False)
 _TOKEN = _header("Authorization", "Bearer and the customer's token")
@@ -123,7 +145,8 @@ _TOKEN = _header("Authorization", "Bearer and the customer's token")
 def describe(method: str, path: str) -> dict[str, Any]:
     """What FastAPI is told of a route."""
     summary, status, refusals, parameters, body = _ROUTES[method, path]
-    known = [] if path == "/intake/v1/site" else [_TOKEN, _COUNTRY]
+    is_public = path == "/intake/v1/site" or path.startswith("/inventory/")
+    known = [] if is_public else [_TOKEN, _COUNTRY]
     error = {"description": "refused", "content": {"application/json": {"schema": _ERROR}}}
     more: dict[str, Any] = {"parameters": [*known, *parameters]}
     if body is not None:

@@ -11,6 +11,7 @@
     GET    /intake/v1/site                        the site, its region and its rules; for everybody
     POST   /reputation/v1/lookup                  what the released lists say of up to 1,000 digests
     GET    /reputation/v1/files/{sha256}          of one
+    GET    /inventory/v1/{region}/newest          inventories, proofs and rows, for everybody (inventory_server.py)
 
 What belongs to another region is answered before the body is read, and nothing of it is kept. Content is never opened,
 unpacked or looked into: to a site it is bytes.
@@ -26,6 +27,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, Response
 
 from glasshouse.regions.errors import RegionError
+from glasshouse.regions.inventory_server import InventoryRoutes
 from glasshouse.regions.own import OwnRoutes
 from glasshouse.regions.reception import Site
 from glasshouse.regions.reference import describe, page
@@ -41,6 +43,7 @@ def create_site_app(site: Site) -> FastAPI:
 
     app = FastAPI(title="Glasshouse intake", version="1", docs_url=None, redoc_url=None)
     taking, own = TakingRoutes(site), OwnRoutes(site)
+    shown = InventoryRoutes(site.intake.place.database, site.rules)
     routes: list[tuple[str, str, Endpoint]] = [
         ("PUT", "/intake/v1/files/{sha256}", taking.file),
         ("POST", "/intake/v1/uploads", taking.begin),
@@ -56,6 +59,10 @@ def create_site_app(site: Site) -> FastAPI:
         ("GET", "/intake/v1/site", own.site),
         ("POST", "/reputation/v1/lookup", own.look_up),
         ("GET", "/reputation/v1/files/{sha256}", own.look_up_one),
+        ("GET", "/inventory/v1/{region}/newest", shown.newest),
+        ("GET", "/inventory/v1/{region}/proof/{handle}", shown.proof),
+        ("GET", "/inventory/v1/{region}/rows", shown.rows),
+        ("GET", "/inventory/v1/{region}/deltas/{epoch}", shown.delta),
     ]
     for method, path, endpoint in routes:
         app.add_api_route(path, guarded(endpoint), methods=[method], response_model=None, **describe(method, path))
