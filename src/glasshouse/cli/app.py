@@ -39,6 +39,8 @@ COMMANDS = {
     "release": "releasing",
     "rebuild": "rebuild",
     "explain": "explain",
+    "submit": "sending",
+    "reputation": "sending",
     "demo": "demo.command",
 }
 GROUPS = {
@@ -49,6 +51,8 @@ GROUPS = {
     "evidence": "evidence",
     "status": "audit",
     "hold": "hold",
+    "customer": "customer",
+    "uploads": "uploads",
     "source": "source",
     "trap": "trap",
     "certificate": "certificate",

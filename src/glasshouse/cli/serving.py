@@ -1,4 +1,4 @@
-"""The HTTP side of a node: the ledger, the witness, the custodian and the time-stamp authority, in one process."""
+"""The HTTP side of a node: ledger, witness, custodian, time-stamp authority, site of a region, in one process."""
 
 import contextlib
 import logging
@@ -56,11 +56,16 @@ def run_server(node: Node) -> None:
             routes += _custody(node, node.settings.custody, stack)
         if node.settings.timestamp is not None:
             routes += timestamp_routes(TimestampAuthority(node.keys))
+        if node.settings.intake is not None:
+            from glasshouse.cli.siting import site_routes
+
+            # The last: it answers whatever path is left.
+            routes += site_routes(node, stack.enter_context(open_state(node, join=True)), stack)
         if not routes:
             raise SettingsError(
                 "node.toml",
                 "switches on nothing to serve",
-                "Add a table [ledger], [witness], [custody] or [timestamp].",
+                "Add a table [ledger], [witness], [custody], [timestamp] or [intake].",
             )
         _LOG.info("%s serves on %s", node.settings.party, node.url)
         uvicorn.run(Starlette(routes=routes), host=host, port=int(port), log_level="warning", lifespan="off", ws="none")

@@ -1,0 +1,191 @@
+"""What a node that is a site of a region serves: its customers' side, and its peers' side on an address of its own.
+
+A site serves under the charter in force: it follows the ledger, and refuses from the amendment on that contradicts its
+configuration. While the ledger does not answer, what it has verified itself counts.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from cryptography.hazmat.primitives.serialization import Encoding
+from glasshouse_verify.codec import decode
+from glasshouse_verify.evidence import parse_evidence
+from glasshouse_verify.gate import check_file
+from glasshouse_verify.report import Outcome
+from glasshouse_verify.statement import Release
+from starlette.routing import BaseRoute, Mount
+
+from glasshouse.cli.wiring import Session, open_session
+from glasshouse.ledger.errors import LedgerError
+from glasshouse.parties.certificates import load_certificates
+from glasshouse.parties.errors import KeyUnavailable, SettingsError
+from glasshouse.parties.node import KEY_USES, IntakeSettings, Node, is_entitled
+from glasshouse.parties.signer import Signer
+from glasshouse.regions.client import digest_of
+from glasshouse.regions.customers.accounts import Accounts
+from glasshouse.regions.customers.holdings import Holdings
+from glasshouse.regions.customers.pace import Pace
+from glasshouse.regions.errors import SiteRefused
+from glasshouse.regions.intake import Intake
+from glasshouse.regions.keys.opening import open_keys
+from glasshouse.regions.peer_server import peer_config
+from glasshouse.regions.peers import Credentials
+from glasshouse.regions.placing import Place
+from glasshouse.regions.reception import Site
+from glasshouse.regions.reputation import Indicators, load_list
+from glasshouse.regions.server import create_site_app
+from glasshouse.regions.site import Configured, SiteStanding
+from glasshouse.regions.vault import BucketVault, DirectoryVault, Vault
+from glasshouse.storage.db import Database
+from glasshouse.storage.errors import StorageError
+
+_LOG = logging.getLogger("glasshouse")
+FOLLOW_SECONDS = 2.0
+PURPOSE = "intake"
+CERTIFICATE, KEY = "peer.pem", "peer.key"
+STOP_SECONDS = 30.0
+
+
+def configured(node: Node, settings: IntakeSettings) -> Configured:
+    """The site as its node.toml and keys/ have it; raises KeyUnavailable."""
+    certificates = load_certificates(node.keys / CERTIFICATE)
+    return Configured(
+        party=node.settings.party,
+        site=node.settings.site.id,
+        jurisdiction=node.settings.site.jurisdiction,
+        region=settings.region,
+        url=node.url,
+        peer=node.peer_url,
+        certificate=certificates[0].public_bytes(Encoding.DER),
+        custody=settings.custody,
+        keyids=tuple(node.signer(name).keyid for name in node.key_names(PURPOSE)),
+    )
+
+
+@contextlib.contextmanager
+def standing_of(node: Node, settings: IntakeSettings) -> Iterator[tuple[Session, SiteStanding]]:
+    """What the site goes by, kept up to date while the block runs. Raises SiteRefused, LedgerError, KeyUnavailable."""
+    mine = configured(node, settings)
+    with open_session(node.directory, PURPOSE) as session:
+        try:
+            session.follow()
+        except LedgerError as error:
+            if not session.view.size:
+                raise
+            _LOG.warning("the site goes by what it knows of the ledger: %s", error)
+        standing, stop = SiteStanding(mine, session.history.chain.newest), threading.Event()
+        watch = threading.Thread(target=_watch, args=(session, standing, stop), name="charter")
+        watch.start()
+        try:
+            yield session, standing
+        finally:
+            stop.set()
+            watch.join()
+
+
+def _watch(session: Session, standing: SiteStanding, stop: threading.Event) -> None:
+    known = session.history.chain.newest.id
+    while not stop.wait(FOLLOW_SECONDS):
+        try:
+            newest = session.follow().chain.newest
+        except (LedgerError, StorageError) as error:
+            _LOG.warning("charter: %s", error)
+            continue
+        if newest.id == known:
+            continue
+        known = newest.id
+        standing.renew(newest)
+        try:
+            standing.rules()
+            _LOG.info("the site goes by charter %d", newest.charter.version)
+        except SiteRefused as error:
+            _LOG.critical("%s", error)
+
+
+def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> list[BaseRoute]:
+    """Open the site and serve its peers until the stack is closed; the routes for its customers."""
+    settings = node.settings.intake
+    if settings is None:
+        raise SettingsError("intake", "is not switched on", "Add a table [intake].")
+    session, standing = stack.enter_context(standing_of(node, settings))
+    own = Credentials(certificate=node.keys / CERTIFICATE, key=node.keys / KEY)
+    place = Place(
+        database=database,
+        vault=vault_of(node),
+        keys=open_keys(node),
+        signer=_signer(session),
+        rules=standing.rules,
+    )
+    intake = stack.enter_context(Intake(place, own))
+    stack.enter_context(_peers(place, intake, own, settings))
+    site = Site(
+        rules=standing.rules,
+        charter=lambda: standing.charter,
+        intake=intake,
+        accounts=Accounts(database),
+        holdings=Holdings(database, settings.region),
+        pace=Pace(settings.requests_per_second),
+        indicators=None if settings.indicators is None else _indicators(node, node.directory / settings.indicators),
+        max_file_bytes=settings.max_file_bytes,
+    )
+    return [Mount("/", create_site_app(site))]
+
+
+def _signer(session: Session) -> Signer:
+    """The newest intake key that the charter in force counts."""
+    node, charter = session.node, session.history.chain.newest.charter
+    for name in reversed(node.key_names(PURPOSE)):
+        signer = node.signer(name)
+        if is_entitled(charter, signer.keyid, KEY_USES[PURPOSE], session.history.size):
+            return signer
+    raise KeyUnavailable(f"{node.directory}: none of its intake keys counts by charter {charter.version}")
+
+
+def vault_of(node: Node) -> Vault:
+    """Where the site keeps sealed objects: its own directory, or the bucket that node.toml names."""
+    url = node.settings.objects.url
+    if url is None:
+        return DirectoryVault(node.data / "vault")
+    from glasshouse.storage.remote import open_remote
+
+    return BucketVault(open_remote(url), spool=node.data / "vault")
+
+
+@contextlib.contextmanager
+def _peers(place: Place, intake: Intake, own: Credentials, settings: IntakeSettings) -> Iterator[None]:
+    host, _, port = settings.peer_listen.rpartition(":")
+    server = uvicorn.Server(peer_config(place, intake.replicas, own, host=host, port=int(port)))
+    # Signals are the main thread's: there the other server takes them.
+    thread = threading.Thread(target=server.run, name="peers", daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.05)
+        if not thread.is_alive():
+            raise SettingsError("intake.peer_listen", f"{settings.peer_listen} cannot be served", "Is it in use?")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(STOP_SECONDS)
+
+
+def _indicators(node: Node, path: Path) -> Indicators:
+    """A released hash list. Nothing is answered from a file that the customer's gate does not let through."""
+    proof = path.with_name(f"{path.name}.evidence")
+    try:
+        sha256, evidence = digest_of(path)[0], parse_evidence(proof.read_bytes())
+    except OSError as error:
+        fix = f"Put the released list there, and its evidence beside it as {proof.name}: glasshouse evidence get."
+        raise SettingsError("intake.indicators", f"{error.filename}: {error.strerror}", fix) from error
+    report = check_file(node.pin, evidence, sha256, int(time.time()))
+    if report.outcome != Outcome.VERIFIED:
+        said = next((claim.text for claim in report.claims if claim.outcome), "")
+        fix = "Take a list of a release that stands, with new evidence."
+        raise SettingsError("intake.indicators", f"{path}: {report.outcome.name.lower()}: {said}", fix)
+    release: Release = decode(Release, evidence.release.predicate, "evidence.release")
+    return load_list(path, release.product, release.version)
