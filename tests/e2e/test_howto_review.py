@@ -41,7 +41,7 @@ def test_the_page_works_word_for_word(tmp_path: Path) -> None:
         until(lambda: initiative.sync().chain.newest.charter.version == 2)
         for number in (3, 4, 5):
             printed = section(number).stdout
-        assert "  history  1 commits, signed by ann, reviewed by bob\n" in printed
+        assert "  history  1 commit, signed by ann, reviewed by bob\n" in printed
         assert "flagged" not in printed
         told = section(6).stdout
         assert told.startswith(f"{PRODUCT} 1.0: commit ")

@@ -186,7 +186,8 @@ def history_lines(document: dict[str, Any]) -> list[str]:
     if "commits" in document:
         since = f" since {document['before'][:SHOWN_DIGITS]}" if document["before"] else ""
         signed, reviewed = _listed(document["authors"]), _listed(document["reviewers"])
-        lines.append(f"  history  {document['commits']} commits{since}, signed by {signed}, reviewed by {reviewed}")
+        count = f"{document['commits']} commit{'' if document['commits'] == 1 else 's'}"
+        lines.append(f"  history  {count}{since}, signed by {signed}, reviewed by {reviewed}")
     return lines + [f"  flagged  {fault}" for fault in document["faults"]]
 
 
