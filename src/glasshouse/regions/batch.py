@@ -3,26 +3,26 @@
     length of the head (4 bytes, big-endian) ‖ head ‖ the sealed objects that ride along, in the order of their events
 
     {"after":2076,"chain":"…","events":[
-        {"body":{…},"handle":"9f2c…","key":"<base64 data key>","kind":"stored","number":1042,"position":2077,
-         "rides":4215,"signature":"<base64>"},
-        {"body":{…},"handle":"…","kind":"removed","position":2078}],
+        {"event":"{\"category\":\"suspicious\",…}","key":"<base64 data key>","rides":4215,"signature":"<base64>"},
+        {"event":"{…,\"kind\":\"removed\",\"position\":2078,…}"}],
      "keyid":"…","region":"au","site":"zurich-1"}
 
-`rides` is the size in bytes of the object's ciphertext in this batch; where it is missing the peer has been sent the
-object before. A `stored` event whose object was erased since comes without body, with its `digest`. The head is
-canonical JSON. Specification: docs/spec/peer-http.md.
+`event` is the event's canonical JSON, of which the journal keeps the digest. `rides` is the size in bytes of the
+object's ciphertext in this batch; where it is missing the peer has been sent the object before. A `stored` event whose
+object was erased since is `gone`: {"digest","handle","number","position"}. Specification: docs/spec/peer-http.md.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from glasshouse_verify.codec import Digest, Identifier, Json, decode, encode
-from glasshouse_verify.encoding import format_json, parse_json
+from glasshouse_verify.codec import Digest, Identifier, decode, encode
+from glasshouse_verify.encoding import JSON, encode_base64, format_json, parse_json
 from glasshouse_verify.errors import FormatError
 
 from glasshouse.regions.errors import JournalConflict
 from glasshouse.regions.journal import Event, Kind
-from glasshouse.regions.receipts import Facts
+from glasshouse.regions.receipts import SIGNATURE_BYTES, Facts
 
 MAX_EVENTS = 512
 MAX_HEAD_BYTES = 4 << 20
@@ -36,13 +36,14 @@ MAX_BATCH_BYTES = 4 + MAX_HEAD_BYTES + MAX_RIDING_BYTES + 2 * MAX_RIDER_BYTES
 class Item:
     """An event and, for an object that is held, what the peer needs to hold it too.
 
-    `signature` is the taker's over the receipt; `sealed` the ciphertext, if it rides along.
+    `signature` is the taker's over `receipt`, the payload; `sealed` the ciphertext, if it rides along.
     """
 
     event: Event
     facts: Facts | None = None
     data_key: bytes | None = None
     signature: bytes | None = None
+    receipt: bytes | None = None
     sealed: bytes | None = None
 
 
@@ -62,14 +63,18 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Event:
-    body: Mapping[str, Json] | None = None
-    digest: Digest | None = None
-    handle: Digest | None = None
-    key: bytes | None = None
-    kind: Kind
-    number: int | None = None
+class _Gone:
+    digest: Digest
+    handle: Digest
+    number: int
     position: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Event:
+    event: str | None = None
+    gone: _Gone | None = None
+    key: bytes | None = None
     rides: int | None = None
     signature: bytes | None = None
 
@@ -89,18 +94,19 @@ def format_batch(batch: Batch) -> list[bytes]:
     events = []
     for item in batch.items:
         event = item.event
-        value: dict[str, object] = {"kind": event.kind.value, "position": event.position}
-        if event.handle is not None:
-            value["handle"] = event.handle
-        if event.number is not None:
-            value["number"] = event.number
+        value: dict[str, JSON] = {}
         if event.body is None:
-            value["digest"] = event.digest.hex()
+            value["gone"] = {
+                "digest": event.digest.hex(),
+                "handle": event.handle,
+                "number": event.number,
+                "position": event.position,
+            }
         else:
-            value["body"] = event.body
+            value["event"] = event_text(event).decode()
         for name, data in (("key", item.data_key), ("signature", item.signature)):
             if data is not None:
-                value[name] = encode(data)
+                value[name] = encode_base64(data)
         if item.sealed is not None:
             value["rides"] = len(item.sealed)
         events.append(value)
@@ -121,19 +127,20 @@ def format_batch(batch: Batch) -> list[bytes]:
 def parse_batch(data: bytes) -> Batch:
     """Read what `format_batch` wrote; digests of events are computed anew. Raises FormatError."""
     end = 4 + int.from_bytes(data[:4], "big")
-    head: _Head = decode(_Head, parse_json(data[4:end], "batch", MAX_HEAD_BYTES), "batch")
+    head: _Head = decode(_Head, _parse_head(data[4:end]), "batch")
     if len(head.events) > MAX_EVENTS:
         raise FormatError("batch.events", f"{len(head.events)}, more than {MAX_EVENTS}")
     items, at = [], end
     for place, entry in enumerate(head.events, start=head.after + 1):
-        if entry.position != place:
-            raise FormatError("batch.events", f"position {entry.position} where {place} follows")
         sealed = None
         if entry.rides is not None:
             sealed, at = data[at : at + entry.rides], at + entry.rides
             if entry.rides < 1 or at > len(data):
                 raise FormatError("batch.events.rides", "the batch ends before the object that rides along")
-        items.append(_item(head.site, entry, sealed))
+        item = _item(head.site, entry, sealed)
+        if (item.event.site, item.event.position) != (head.site, place):
+            raise FormatError("batch.events", f"position {item.event.position} where {place} follows")
+        items.append(item)
     if at != len(data):
         raise FormatError("batch", "bytes follow the last object")
     return Batch(
@@ -146,27 +153,57 @@ def parse_batch(data: bytes) -> Batch:
     )
 
 
+def event_text(event: Event) -> bytes:
+    """The canonical JSON of an event that has a body."""
+    if event.text is not None:
+        return event.text
+    return event_again(event).text or b""
+
+
+def event_again(event: Event) -> Event:
+    """The event made anew from its members, with its text. Raises JournalConflict where its digest is another."""
+    made = Event.make(event.site, event.position, event.kind, event.handle, event.number, event.body or {})
+    if made.digest != event.digest:
+        raise conflict(event.site, f"event {event.position} is not what was written")
+    return made
+
+
+def _parse_head(data: bytes) -> object:
+    """JSON of any spelling: what the journal keeps of it are the events' own texts, which are canonical."""
+    if len(data) > MAX_HEAD_BYTES:
+        raise FormatError("batch", f"a head of more than {MAX_HEAD_BYTES} bytes")
+    try:
+        value: object = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError("batch", f"no JSON: {error}") from None
+    return value
+
+
 def _item(site: str, entry: _Event, sealed: bytes | None) -> Item:
-    if entry.body is None:
-        if entry.digest is None or entry.kind != Kind.STORED or sealed is not None or entry.handle is None:
-            raise FormatError("batch.events.body", "is missing")
-        gone = Event(
+    if entry.gone is not None:
+        gone = entry.gone
+        event = Event(
             site=site,
-            position=entry.position,
-            kind=entry.kind,
-            handle=entry.handle,
-            number=entry.number,
+            position=gone.position,
+            kind=Kind.STORED,
+            handle=gone.handle,
+            number=gone.number,
             body=None,
-            digest=bytes.fromhex(entry.digest),
+            digest=bytes.fromhex(gone.digest),
         )
-        return Item(event=gone)
-    event = Event.make(site, entry.position, entry.kind, entry.handle, entry.number, entry.body)
-    if entry.kind != Kind.STORED:
+        if sealed is not None:
+            raise FormatError("batch.events.gone", "an object rides along")
         return Item(event=event)
-    if entry.key is None or entry.signature is None or len(entry.signature) != 64 or entry.handle is None:
-        raise FormatError("batch.events", "an object comes without handle, key or signature")
-    facts: Facts = decode(Facts, dict(entry.body), "batch.events.body")
-    return Item(event=event, facts=facts, data_key=entry.key, signature=entry.signature, sealed=sealed)
+    if entry.event is None:
+        raise FormatError("batch.events.event", "is missing")
+    event = Event.parse(entry.event.encode())
+    if event.kind != Kind.STORED:
+        return Item(event=event)
+    signature = entry.signature or b""
+    if entry.key is None or len(signature) != SIGNATURE_BYTES or event.handle is None or event.number is None:
+        raise FormatError("batch.events", "an object comes without handle, number, key or signature")
+    facts: Facts = decode(Facts, event.body, "batch.events.event")
+    return Item(event=event, facts=facts, data_key=entry.key, signature=signature, sealed=sealed)
 
 
 @dataclass(frozen=True, kw_only=True)

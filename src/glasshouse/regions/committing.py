@@ -182,7 +182,7 @@ class Committer:
         """Those whose content this customer has not stored before; the others wait for the receipt that is there."""
         if not uploads:
             return []
-        with self._transaction() as connection:
+        with self._reading() as connection:
             query = {
                 "customers": [ready.facts.customer for ready in uploads],
                 "digests": [bytes.fromhex(ready.facts.sha256) for ready in uploads],
@@ -225,7 +225,7 @@ class Committer:
                 given: dict[str, object] = {"time": now, "epoch": epoch, "charter": rules.charter, "party": rules.party}
                 facts = Facts(**{**ready.facts.__dict__, **given})
                 event = Event.make(rules.site, position, Kind.STORED, handle, number, facts.body())
-                signature = self._place.sign_receipt(facts, site=rules.site, number=number, handle=handle)
+                receipt, signature = self._place.sign_receipt(facts, site=rules.site, number=number, handle=handle)
                 place = {"handle": handle, "region": rules.region}
                 kept.append(
                     Kept(
@@ -237,7 +237,14 @@ class Committer:
                     )
                 )
                 items.append(
-                    Item(event=event, facts=facts, data_key=ready.data_key, signature=signature, sealed=ready.sealed)
+                    Item(
+                        event=event,
+                        facts=facts,
+                        data_key=ready.data_key,
+                        signature=signature,
+                        receipt=receipt,
+                        sealed=ready.sealed,
+                    )
                 )
             noted = [
                 Event.make(rules.site, place, entry.note.kind, entry.note.handle, None, _body(entry.note))
@@ -250,8 +257,8 @@ class Committer:
                 journal.apply(connection, events, self._place.appliers, own=True)
             counts = {"received": len(fresh) + group.refused, "refused": group.refused}
             connection.execute(QUERIES["count_uploads"], {"site": rules.site, **counts})
-        for receipt, future in waiting:
-            _follow(receipt, future)
+        for source, target in waiting:
+            _follow(source, target)
         if rules.rules.replicas == 1:
             self._receipts.look_up([ready.handle for ready in fresh])
         return [*items, *(Item(event=event) for event in noted)], noted
@@ -266,6 +273,16 @@ class Committer:
                 yield connection
         except BaseException:
             # Whatever state the connection is in, the next transaction starts with a new one.
+            self._close()
+            raise
+
+    @contextlib.contextmanager
+    def _reading(self) -> "Iterator[psycopg.Connection[Row]]":
+        """The connection without a transaction, for one statement."""
+        try:
+            with translated():
+                yield self._connected()
+        except BaseException:
             self._close()
             raise
 

@@ -28,7 +28,9 @@ from enum import StrEnum
 from types import MappingProxyType
 
 import psycopg
+from glasshouse_verify.codec import Digest, Identifier, decode
 from glasshouse_verify.encoding import JSON, format_json, parse_json
+from glasshouse_verify.errors import FormatError
 
 from glasshouse.regions.errors import JournalConflict
 from glasshouse.storage.db import Database, Row, load_migrations, load_queries, migrate
@@ -66,7 +68,10 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One event. `body` holds its kind's members; it is None for `stored` once the object was erased."""
+    """One event. `body` holds its kind's members; it is None for `stored` once the object was erased.
+
+    `text` is the canonical JSON that the digest is of, where it is at hand.
+    """
 
     site: str
     position: int
@@ -75,6 +80,7 @@ class Event:
     number: int | None = None
     body: Mapping[str, JSON] | None
     digest: bytes
+    text: bytes | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def make(
@@ -86,10 +92,42 @@ class Event:
             own["handle"] = handle
         if number is not None:
             own["number"] = number
-        digest = hashlib.sha256(format_json({**body, **own})).digest()
-        return cls(site=site, position=position, kind=kind, handle=handle, number=number, body=body, digest=digest)
+        text = format_json({**body, **own})
+        return cls(
+            site=site,
+            position=position,
+            kind=kind,
+            handle=handle,
+            number=number,
+            body=body,
+            digest=hashlib.sha256(text).digest(),
+            text=text,
+        )
+
+    @classmethod
+    def parse(cls, text: bytes) -> "Event":
+        """An event from its canonical JSON. Raises FormatError."""
+        value = parse_json(text, "event", MAX_BODY_BYTES)
+        if not isinstance(value, dict):
+            raise FormatError("event", "is not an object")
+        body = dict(value)
+        own: _Own = decode(_Own, {name: body.pop(name) for name in _OWN if name in body}, "event")
+        digest = hashlib.sha256(text).digest()
+        return cls(**own.__dict__, body=body, digest=digest, text=text)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Own:
+    """The members that every event has."""
+
+    site: Identifier
+    position: int
+    kind: Kind
+    handle: Digest | None = None
+    number: int | None = None
+
+
+_OWN = ("site", "position", "kind", "handle", "number")
 Applier = Callable[["psycopg.Connection[Row]", Sequence[Event], bool], None]
 """Applies events of one kind, in order, inside the transaction that adds them; the flag: in this site's own journal."""
 

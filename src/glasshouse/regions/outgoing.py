@@ -100,11 +100,13 @@ def _event(site: str, row: dict[str, object]) -> tuple[Event, Facts | None]:
 
 def _held_item(place: Place, event: Event, facts: Facts, row: dict[str, object], sealed: bytes | None) -> Item:
     site, handle = place.rules().site, event.handle or ""
+    receipt, signature = place.sign_receipt(facts, site=site, number=event.number or 0, handle=handle)
     return Item(
         event=event,
         facts=facts,
         data_key=_data_key(place, handle, row),
-        signature=place.sign_receipt(facts, site=site, number=event.number or 0, handle=handle),
+        signature=signature,
+        receipt=receipt,
         sealed=sealed,
     )
 

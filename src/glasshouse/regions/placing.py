@@ -63,10 +63,10 @@ class Place:
         """Wraps data keys for this site alone: only until every peer has them."""
         return Wrapper(self.keys, None)
 
-    def sign_receipt(self, facts: Facts, *, site: str, number: int, handle: str) -> bytes:
-        """This site's signature over the receipt of an object that `site` took."""
+    def sign_receipt(self, facts: Facts, *, site: str, number: int, handle: str) -> tuple[bytes, bytes]:
+        """The payload of the receipt of an object that `site` took, and this site's signature over it."""
         payload = statement(facts, region=self.rules().region, site=site, number=number, handle=handle)
-        return self.signer.sign(pae(payload))
+        return payload, self.signer.sign(pae(payload))
 
     def signed_entry(self, signature: bytes) -> bytes:
         """A signature of this site as a row keeps it."""

@@ -92,7 +92,7 @@ select min(position) from regions.object where site = %(site)s and signatures is
 
 -- name: drop_transfers
 update regions.object set transfer = null, transfer_by = null
-where site = %(site)s and transfer is not null
+where site = %(site)s and transfer is not null and position > %(after)s
     and position <= (select min(acknowledged) from regions.peer where site = any(%(peers)s));
 
 -- name: count_uploads

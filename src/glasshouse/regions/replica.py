@@ -15,10 +15,10 @@ from glasshouse_verify.codec import Digest
 from glasshouse.regions import journal
 from glasshouse.regions.batch import Answer, Batch, Item, conflict
 from glasshouse.regions.errors import InvalidInput
-from glasshouse.regions.journal import QUERIES, Head, Kind
+from glasshouse.regions.journal import QUERIES, Kind
 from glasshouse.regions.placing import Kept, Place, add_objects
 from glasshouse.regions.vault import digest_of
-from glasshouse.storage.errors import ObjectMissing
+from glasshouse.storage.errors import ObjectConflict, ObjectMissing
 
 _REMEMBERED = 10_000
 
@@ -34,6 +34,8 @@ class Replicas:
         self._grown = grown
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        # Read and written under the site's own lock.
+        self._heads: dict[str, tuple[int, bytes]] = {}
         # Digests of the objects received lately, so that they need not be read again when their events come.
         self._arrived: OrderedDict[str, str] = OrderedDict()
 
@@ -64,23 +66,29 @@ class Replicas:
             return self._take(batch)
 
     def _take(self, batch: Batch) -> Answer:
-        head = journal.heads(self._place.database)[batch.site]
-        if batch.after > head.position:
-            return self._answer(head.position, head.chain, {}, ())
-        self._compare(batch, head)
-        known, new = batch.items[: head.position - batch.after], batch.items[head.position - batch.after :]
-        chain = head.chain
-        if new:
-            missing = self._receive(new)
-            if missing:
-                return self._answer(head.position, head.chain, {}, missing)
+        head = self._head(batch.site)
+        if batch.after > head[0]:
+            return self._answer(*head, {}, ())
+        count = head[0] - batch.after
+        known, new = batch.items[:count], batch.items[count:]
+        if count or batch.chain != head[1]:
+            self._compare(batch, head[0])
+        if new and (missing := self._receive(new)):
+            return self._answer(*head, {}, missing)
         signatures = {
             str(item.event.position): self._sign(batch.site, item) for item in batch.items if item.facts is not None
         }
         if new:
-            chain = self._add(batch, new, signatures)
+            head = self._add(batch, head, new, signatures)
             self._grown()
-        return self._answer(head.position + len(new), chain, self._still_held(known, signatures), ())
+        return self._answer(*head, self._still_held(known, signatures), ())
+
+    def _head(self, site: str) -> tuple[int, bytes]:
+        """Position and chain of a replica: from memory, unless the last batch failed."""
+        if site not in self._heads:
+            head = journal.heads(self._place.database)[site]
+            self._heads[site] = (head.position, head.chain)
+        return self._heads[site]
 
     def _answer(self, position: int, chain: bytes, signatures: dict[str, bytes], missing: Sequence[str]) -> Answer:
         return Answer(
@@ -91,39 +99,48 @@ class Replicas:
             missing=tuple(map(Digest, missing)),
         )
 
-    def _compare(self, batch: Batch, head: Head) -> None:
+    def _compare(self, batch: Batch, position: int) -> None:
         """What the peer says again must be what it said before."""
         with self._place.database.transaction() as connection:
-            limit = min(len(batch.items), head.position - batch.after)
+            limit = min(len(batch.items), position - batch.after)
             place = {"site": batch.site, "after": batch.after, "limit": limit}
             rows = connection.execute(QUERIES["digests"], place).fetchall()
             here = {"site": batch.site, "position": batch.after}
             before = connection.execute(QUERIES["chain_at"], here).fetchone() if batch.after else (journal.START,)
         if before is None or before[0] != batch.chain:
             raise conflict(batch.site, f"two histories up to position {batch.after}")
-        for (position, digest), item in zip(rows, batch.items, strict=False):
+        for (place_of, digest), item in zip(rows, batch.items, strict=False):
             if digest != item.event.digest:
-                raise conflict(batch.site, f"two events at position {position}")
+                raise conflict(batch.site, f"two events at position {place_of}")
 
     def _receive(self, items: Sequence[Item]) -> list[str]:
         """Put the objects that ride along into the vault; the handles of those that are not here."""
-        riding = {}
+        riding: dict[str, bytes] = {}
         missing = []
-        held = [item for item in items if item.facts is not None]
-        if self._known([item.event.handle or "" for item in held]):
-            raise InvalidInput("handle", "an object of this batch is known here", "Give each object its own handle.")
-        for item in held:
+        for item in items:
+            if item.facts is None:
+                continue
             handle = item.event.handle or ""
             if item.sealed is None:
                 if not self._is_here(item):
                     missing.append(handle)
-            elif item.facts is not None and hashlib.sha256(item.sealed).hexdigest() != item.facts.sealed_sha256:
+            elif hashlib.sha256(item.sealed).hexdigest() != item.facts.sealed_sha256 or handle in riding:
                 raise InvalidInput("batch", f"{handle[:16]}… is not what its event says", "Send it again.")
             else:
                 riding[handle] = item.sealed
-        if not missing:
+        if missing:
+            return missing
+        try:
             self._place.vault.keep_all(riding)
-        return missing
+        except ObjectConflict:
+            # Left by a batch that failed, or an object that counts: that one is never written over.
+            if self._known(list(riding)):
+                fix = "Give each object its own handle."
+                raise InvalidInput("handle", "an object of this batch is known here", fix) from None
+            for handle in riding:
+                self._place.vault.delete(handle)
+            self._place.vault.keep_all(riding)
+        return []
 
     def _is_here(self, item: Item) -> bool:
         handle, facts = item.event.handle or "", item.facts
@@ -144,12 +161,13 @@ class Replicas:
     def _sign(self, site: str, item: Item) -> bytes:
         if item.facts is None:
             raise InvalidInput("batch", "an object without facts", "Send its event whole.")
-        return self._place.sign_receipt(
-            item.facts, site=site, number=item.event.number or 0, handle=item.event.handle or ""
-        )
+        number, handle = item.event.number or 0, item.event.handle or ""
+        return self._place.sign_receipt(item.facts, site=site, number=number, handle=handle)[1]
 
-    def _add(self, batch: Batch, items: Sequence[Item], signatures: dict[str, bytes]) -> bytes:
-        """Add events, objects and keys in one transaction; the chain after them."""
+    def _add(
+        self, batch: Batch, head: tuple[int, bytes], items: Sequence[Item], signatures: dict[str, bytes]
+    ) -> tuple[int, bytes]:
+        """Add events, objects and keys in one transaction; the head after them."""
         wrapper, region = self._place.wrapper(), batch.region
         kept = []
         for item in items:
@@ -164,10 +182,11 @@ class Replicas:
                     )
                 )
         gone = [item.event for item in items if item.event.kind == Kind.STORED and item.facts is None]
-        head = journal.heads(self._place.database)[batch.site]
+        stored = [item.event for item in items]
+        # If this fails, what is in the database has to be read again.
+        self._heads.pop(batch.site, None)
         with self._place.database.transaction() as connection:
-            stored = [item.event for item in items]
-            chain = journal.add_rows(connection, batch.site, head.chain, stored)
+            chain = journal.add_rows(connection, batch.site, head[1], stored)
             add_objects(connection, batch.site, kept)
             if gone:
                 rows = {
@@ -180,7 +199,8 @@ class Replicas:
         with self._lock:
             for item in items:
                 self._arrived.pop(item.event.handle or "", None)
-        return chain
+        self._heads[batch.site] = (stored[-1].position, chain)
+        return self._heads[batch.site]
 
     def _still_held(self, known: Sequence[Item], signatures: dict[str, bytes]) -> dict[str, bytes]:
         """Without those of objects that were erased here meanwhile: nothing is vouched for that is not held."""

@@ -9,8 +9,8 @@ import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from glasshouse_verify import ed25519
@@ -21,7 +21,7 @@ from glasshouse_verify.errors import SignatureError, VerifyError
 from glasshouse.parties.errors import PartyError
 from glasshouse.regions.batch import Answer, Batch, Item, conflict, split
 from glasshouse.regions.errors import JournalConflict, PeerUnavailable, RegionError, Short
-from glasshouse.regions.journal import QUERIES
+from glasshouse.regions.journal import QUERIES, extended
 from glasshouse.regions.outgoing import chain_at, read_items
 from glasshouse.regions.peers import Credentials, PeerClient
 from glasshouse.regions.placing import Place
@@ -106,22 +106,27 @@ class Receipts:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
 
-    def signed(self, peer: str, position: int, entries: dict[str, bytes], *, drop: bool) -> None:
-        """A peer has everything up to `position`, and signed receipts: by handle, key id ‖ signature.
+    def signed(self, peer: str, after: int, items: Sequence[Item], entries: Mapping[str, bytes], *, drop: bool) -> None:
+        """A peer has these items, which follow on position `after`, and signed receipts.
 
-        With `drop` the data keys kept for the peers are wiped.
+        `entries` are key id ‖ signature by handle. With `drop` the data keys kept for the peers are wiped.
         """
-        rows = self._rows(list(entries))
         complete: dict[str, bytes] = {}
+        payloads: dict[str, bytes] = {}
         with self._lock:
-            for row in rows:
-                handle = _hex(row["handle"])
+            for item in items:
+                handle = item.event.handle or ""
+                if handle not in entries or item.receipt is None or item.signature is None:
+                    continue
                 others = self._entries.setdefault(handle, {})
                 others[peer] = entries[handle]
-                if signers(_optional(row["signatures"])) or len(others) + 1 >= self._place.rules().rules.replicas:
+                if len(others) >= self._others():
                     del self._entries[handle]
-                    complete[handle] = self._own_entry(row) + b"".join(list(others.values())[: self._others()])
-        with self._place.database.transaction() as connection:
+                    own = self._place.signed_entry(item.signature)
+                    complete[handle] = own + b"".join(list(others.values())[: self._others()])
+                    payloads[handle] = item.receipt
+        rules, position = self._place.rules(), items[-1].event.position
+        with self._place.database.transaction() as connection, connection.pipeline():
             if complete:
                 query = {
                     "handles": [bytes.fromhex(handle) for handle in complete],
@@ -131,20 +136,16 @@ class Receipts:
                 connection.execute(QUERIES["sign_receipts"], query)
             connection.execute(QUERIES["acknowledge"], {"peer": peer, "position": position})
             if not drop:
-                rules = self._place.rules()
-                connection.execute(QUERIES["drop_transfers"], {"site": rules.site, "peers": list(rules.peers)})
-        for row in rows:
-            row["signatures"] = _optional(row["signatures"]) or complete.get(_hex(row["handle"]))
-        self._deliver([row for row in rows if self._complete(row["signatures"])])
+                query = {"site": rules.site, "peers": list(rules.peers), "after": after}
+                connection.execute(QUERIES["drop_transfers"], query)
+        for handle, signatures in complete.items():
+            self._answer(handle, payloads[handle], signatures)
 
     def _others(self) -> int:
         return self._place.rules().rules.replicas - 1
 
     def _complete(self, signatures: object) -> bool:
         return signers(_optional(signatures)) >= self._place.rules().rules.replicas
-
-    def _own_entry(self, row: dict[str, object]) -> bytes:
-        return self._place.signed_entry(self._place.signer.sign(pae(self._statement(row))))
 
     def _statement(self, row: dict[str, object]) -> bytes:
         return statement(
@@ -164,16 +165,16 @@ class Receipts:
 
     def _deliver(self, rows: Sequence[dict[str, object]]) -> None:
         for row in rows:
-            handle = _hex(row["handle"])
-            with self._lock:
-                futures = self._waiting.pop(handle, [])
-            if futures:
-                done = Receipt(
-                    handle=handle, envelope=envelope(self._statement(row), _optional(row["signatures"]) or b"")
-                )
-                for future in futures:
-                    if future.set_running_or_notify_cancel():
-                        future.set_result(done)
+            self._answer(_hex(row["handle"]), self._statement(row), _optional(row["signatures"]) or b"")
+
+    def _answer(self, handle: str, payload: bytes, signatures: bytes) -> None:
+        with self._lock:
+            futures = self._waiting.pop(handle, [])
+        if futures:
+            done = Receipt(handle=handle, envelope=envelope(payload, signatures))
+            for future in futures:
+                if future.set_running_or_notify_cancel():
+                    future.set_result(done)
 
 
 class Replicator:
@@ -190,6 +191,8 @@ class Replicator:
         self._head = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"replicator-{peer}", daemon=True)
+        self._notes = ThreadPoolExecutor(1, thread_name_prefix=f"receipts-{peer}")
+        self._noting: Future[None] | None = None
         self.up = threading.Event()
         self.alarm: str | None = None
 
@@ -222,6 +225,7 @@ class Replicator:
             self._stopping = True
             self._condition.notify()
         self._thread.join()
+        self._notes.shutdown()
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
@@ -232,6 +236,7 @@ class Replicator:
                     self._serve(client)
                 finally:
                     client.close()
+                self._written_down()
                 return
             except JournalConflict as error:
                 _LOG.error("%s is not replicated to any more: %s", self.peer, error)
@@ -261,6 +266,7 @@ class Replicator:
                     return
                 items = self._next(position)
             if self._head <= position:
+                self._written_down()
                 client.state()
                 continue
             if not items:
@@ -316,17 +322,25 @@ class Replicator:
             self._send(client, items, answer)
             return position, chain
         last = items[-1].event.position
-        end = chain_at(self._place, last)
-        if answer.position < last or end is None:
+        if answer.position < last:
             raise PeerUnavailable(f"{self.peer} took {answer.position} of {last} events")
         entries = {}
         for item in items:
             signature = answer.signatures.get(str(item.event.position))
             if signature is not None and item.event.handle is not None:
                 entries[item.event.handle] = bytes.fromhex(answer.keyid) + signature
+            chain = extended(chain, item.event)
         self._check_one(answer, items)
-        self._receipts.signed(self.peer, last, entries, drop=len(rules.peers) == 1)
-        return last, end
+        self._written_down()
+        drop = len(rules.peers) == 1
+        self._noting = self._notes.submit(self._receipts.signed, self.peer, position, items, entries, drop=drop)
+        return last, chain
+
+    def _written_down(self) -> None:
+        """Wait until the receipts of the batch before are written down, while the peer has worked on this one."""
+        noting, self._noting = self._noting, None
+        if noting is not None:
+            noting.result()
 
     def _send(self, client: PeerClient, items: Sequence[Item], answer: Answer) -> None:
         """Send the objects that the peer lacks, before the events are pushed again."""
@@ -344,23 +358,16 @@ class Replicator:
         The keys must be the charter's. Raises PeerUnavailable, so that nobody is given a receipt of this batch.
         """
         rules = self._place.rules()
-        signed = [item for item in items if str(item.event.position) in answer.signatures and item.facts is not None]
+        signed = [item for item in items if str(item.event.position) in answer.signatures and item.receipt is not None]
         if not signed:
             return
         keys = {ed25519.keyid(public): public for public in rules.signers.get(self.peer, frozenset())}
         item = secrets.choice(signed)
-        if answer.keyid not in keys or item.facts is None:
+        if answer.keyid not in keys or item.receipt is None:
             raise PeerUnavailable(f"{self.peer} signs with a key that the charter does not name for it")
-        payload = statement(
-            item.facts,
-            region=rules.region,
-            site=rules.site,
-            number=item.event.number or 0,
-            handle=item.event.handle or "",
-        )
         signature = answer.signatures[str(item.event.position)]
         try:
-            ed25519.verify(keys[answer.keyid], pae(payload), signature, self.peer)
+            ed25519.verify(keys[answer.keyid], pae(item.receipt), signature, self.peer)
         except SignatureError as error:
             raise PeerUnavailable(f"{self.peer} does not sign receipts as it should: {error}") from error
 

@@ -37,7 +37,7 @@ class Vault(Protocol):
     spool: Path
 
     def keep_all(self, objects: Mapping[str, bytes]) -> None:
-        """Store many small objects. Names that are taken are replaced: the caller sees to it that none is held."""
+        """Store many small objects. Raises ObjectConflict, and keeps none of them, where a handle is taken."""
 
     def adopt(self, handle: str, path: Path, sha256: str) -> None:
         """Store the content of a file of the spool, which has this digest; the file is gone afterwards."""
@@ -56,14 +56,17 @@ class Vault(Protocol):
 
 
 class DirectoryVault:
-    """A vault in a local directory. See Vault. What was unfinished when the process ended is removed at the start."""
+    """A vault in a local directory. See Vault. What was unfinished when the process ended is removed at the start.
 
-    def __init__(self, root: Path) -> None:
+    A process beside the one that takes objects has a `spool` of its own.
+    """
+
+    def __init__(self, root: Path, *, spool: str = _INCOMING) -> None:
         self._root = root
-        self.spool = root / _INCOMING
+        self.spool = root / spool
         files.make_directory(root, mode=0o700)
         shutil.rmtree(self.spool, ignore_errors=True)
-        for name in (_INCOMING, *(f"{number:02x}" for number in range(256))):
+        for name in (spool, *(f"{number:02x}" for number in range(256))):
             files.make_directory(root / name, mode=0o700)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="vault")
 
@@ -124,7 +127,7 @@ class BucketVault:
 
         def keep(item: tuple[str, bytes]) -> None:
             handle, data = item
-            self._store.put(_key(handle), data)
+            self._store.create(_key(handle), data)
             self._check(handle, hashlib.sha256(data).hexdigest())
 
         for _ in self._threads.map(keep, objects.items()):

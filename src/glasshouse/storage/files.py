@@ -74,13 +74,16 @@ def write_fresh(contents: Mapping[Path, bytes], threads: Executor) -> None:
     """Durably write many files, whose names nobody looks for before this has returned.
 
     So they need no temporary names, and are flushed at the same time: a disk flushes many as fast as one. After a
-    crash some of them may be there, half-written. Raises StorageUnavailable (StorageFull); then none of them is left.
+    crash some of them may be there, half-written. Raises StorageUnavailable (StorageFull), and ObjectConflict where a
+    name is taken; then none of them is left.
     """
     descriptors: list[int] = []
+    created: list[Path] = []
     try:
         for path, data in contents.items():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             descriptors.append(descriptor)
+            created.append(path)
             view = memoryview(data)
             while view:
                 view = view[os.write(descriptor, view) :]
@@ -89,8 +92,10 @@ def write_fresh(contents: Mapping[Path, bytes], threads: Executor) -> None:
         for _ in threads.map(sync_directory, {path.parent for path in contents}):
             continue
     except OSError as error:
-        for path in contents:
+        for path in created:
             path.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            raise ObjectConflict(str(error.filename)) from error
         raise from_os_error(error, f"writing {len(contents)} files") from error
     finally:
         for descriptor in descriptors:

@@ -26,7 +26,8 @@ create table regions.journal (
 );
 
 create table regions.event (
-    site text not null references regions.journal,
+    -- A journal that there is: see regions.grow.
+    site text not null,
     position bigint not null check (position > 0),
     kind text not null check (kind in ('stored', 'removed', 'held', 'released', 'epoch', 'counters', 'rekeyed', 'damaged')),
     number bigint check ((number is not null) = (kind = 'stored')),
@@ -39,7 +40,7 @@ create table regions.event (
     check ((handle is not null) = (kind in ('stored', 'removed', 'held', 'released', 'damaged')))
 );
 create unique index event_number on regions.event (site, number) where kind = 'stored';
-create index event_handle on regions.event (handle) where handle is not null;
+create index event_handle on regions.event (handle) where handle is not null and kind <> 'stored';
 
 -- Every object that this site holds, or held: taken by itself or by a peer. A handle is used once.
 create table regions.object (
@@ -75,17 +76,14 @@ create table regions.object (
     transfer bytea,
     -- Key id (32 bytes) ‖ signature (64 bytes), of the taker first; null until `replicas` sites have signed the receipt.
     signatures bytea check (octet_length(signatures) >= 96 and octet_length(signatures) % 96 = 0),
-    foreign key (site, position) references regions.event,
-    unique (site, number),
+    unique (site, position),
     check (state = 'removed' or num_nulls(customer, country, sha256, size, category, retention, epoch, charter, party,
         salt, taken, sealed_sha256, sealed_size, wrapped_by, wrapped) = 0),
     check (state = 'held' or num_nonnulls(sha256, salt, wrapped, transfer) = 0),
     check (state = 'held' or not on_hold)
 );
 -- The same content of the same customer is taken once, as long as it is held.
-create unique index object_once on regions.object (site, customer, sha256) where state = 'held';
-create index object_of_customer on regions.object (customer, sha256);
-create index object_open on regions.object (site, position) where signatures is null or transfer is not null;
+create unique index object_once on regions.object (customer, sha256, site) where state = 'held';
 
 -- How far each peer has this site's journal, as the peer says.
 create table regions.peer (
