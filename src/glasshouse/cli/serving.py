@@ -26,7 +26,7 @@ from glasshouse.parties.errors import KeyUnavailable, SettingsError
 from glasshouse.parties.keys import load_custody_key
 from glasshouse.parties.node import CustodySettings, Node
 from glasshouse.parties.timestamp import TimestampAuthority
-from glasshouse.regions.custody import Custodian
+from glasshouse.regions.custody import Custodian, check_keys_held
 from glasshouse.regions.custody_server import custody_routes
 from glasshouse.regions.grants import LedgerGrants
 from glasshouse.storage import files
@@ -121,6 +121,7 @@ def _custody(node: Node, settings: CustodySettings, stack: contextlib.ExitStack)
             f"{node.directory} has no custody.x25519; make the node with: glasshouse init --role custody"
         )
     session = stack.enter_context(open_session(node.directory, "custody"))
+    check_keys_held(session.history.chain.newest.charter, node.settings.party, keys)
     custodian = Custodian(
         node.data / "custody.sqlite3",
         party=node.settings.party,

@@ -27,6 +27,7 @@ from glasshouse_verify.errors import SignatureError
 from glasshouse_verify.region import Mode, regions_of
 from glasshouse_verify.statement import Use
 
+from glasshouse.parties.errors import KeyUnavailable
 from glasshouse.parties.node import is_entitled
 from glasshouse.regions.custody_request import (
     Answer,
@@ -202,6 +203,18 @@ def charter_site_key(
     if key is None or charter.owners[keyid] != rule.sites[site].party or key.site != site:
         return None
     return key.public if is_entitled(charter, keyid, (Use.ACCESS,), size) else None
+
+
+def check_keys_held(charter: Charter, custodian: str, keys: tuple[X25519PrivateKey, ...]) -> None:
+    """Raise KeyUnavailable where sites seal, by this charter, to a key of the custodian's that it does not hold.
+
+    Nobody could read again what they store. Raises FormatError or CharterError for regions that break a rule.
+    """
+    held = {key.public_key().public_bytes_raw() for key in keys}
+    for name, rule in regions_of(charter).items():
+        if rule.custody.party == custodian and rule.custody.key not in held:
+            fix = "put it back into keys/, or have the charter name one that is held (glasshouse charter region)"
+            raise KeyUnavailable(f"sites of the region {name} seal to a custody key that is not in keys/; {fix}")
 
 
 class Custodian:

@@ -34,9 +34,10 @@ from glasshouse_verify.receipt import Step
 from world import NOW, seeded
 
 from glasshouse.ledger.errors import Unavailable
+from glasshouse.parties.errors import KeyUnavailable
 from glasshouse.parties.signer import FileSigner
 from glasshouse.regions import custody
-from glasshouse.regions.custody import Custodian, Grants, Refusal
+from glasshouse.regions.custody import Custodian, Grants, Refusal, check_keys_held
 from glasshouse.regions.custody_request import (
     SIGNATURE_HEADER,
     Item,
@@ -276,6 +277,15 @@ def test_two_at_once_with_one_id_are_answered_once(guard: Guarded) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(attempt, range(16))) == 1
     assert items_counted(guard.custodian) == {"analysis": 1}
+
+
+def test_a_custodian_holds_the_key_that_the_charter_names(guard: Guarded) -> None:
+    charter, own = guard.world.history.chain.newest.charter, guard.custodian._keys
+    check_keys_held(charter, CUSTODIAN, own)
+    check_keys_held(charter, "council", ())
+    for keys in ((), (X25519PrivateKey.generate(),)):
+        with pytest.raises(KeyUnavailable, match="sites of the region au seal to a custody key that is not in keys/"):
+            check_keys_held(charter, CUSTODIAN, keys)
 
 
 # --- what is asked --------------------------------------------------------------------------------------------------
