@@ -11,7 +11,9 @@ from glasshouse_verify.codec import encode
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope
 from glasshouse_verify.receipt import Reason, erasure_request
 from glasshouse_verify.receipt_check import ReceiptEvidence
+from glasshouse_verify.region import Region
 from glasshouse_verify.shards import ShardProof
+from gotools import free_port
 from ledgers import until
 from region_world import RegionWorld
 from sites import Ground, Site, receipt_of, running_region
@@ -34,6 +36,18 @@ class Chartered(Ground):
     """The ground of two sites that go by the charter of a ledger."""
 
     charter: str = ""
+    public_ports: dict[str, int] = field(default_factory=dict)
+
+    def region(self) -> Region:
+        """The same, with addresses for customers."""
+        region = super().region()
+        for name in self.names:
+            self.public_ports.setdefault(name, free_port())
+        sites = {
+            name: replace(site, url=f"http://127.0.0.1:{self.public_ports[name]}")
+            for name, site in region.sites.items()
+        }
+        return replace(region, sites=sites)
 
     def rules(self, name: str) -> SiteRules:
         return replace(super().rules(name), charter=self.charter)

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None, now: int | None = None) -> int:
         return _fail(options.json, options.file, error.field, error.reason)
     except (VerifyError, OSError) as error:
         return _fail(options.json, options.file, None, str(error))
-    answer = _as_json if options.json else _as_text
+    answer = as_json if options.json else as_text
     _say(answer(options.file, digest, options.at, report), sys.stdout)
     return int(report.outcome)
 
@@ -94,7 +94,8 @@ def _shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _as_json(file: str, digest: str, at: int, report: Report) -> str:
+def as_json(file: str, digest: str, at: int, report: Report) -> str:
+    """The answer for programs; `digest` is the SHA-256 of what was judged."""
     outcome = report.outcome.name.lower().replace("_", "-")
     answer: dict[str, Any] = {"schema": SCHEMA, "file": file, "sha256": digest, "at": utc(at), "outcome": outcome}
     claims = [_claim_json(claim) for claim in report.claims]
@@ -107,7 +108,8 @@ def _claim_json(claim: Claim) -> dict[str, Any]:
     return shown
 
 
-def _as_text(file: str, digest: str, at: int, report: Report) -> str:
+def as_text(file: str, digest: str, at: int, report: Report) -> str:
+    """The answer for people."""
     title = report.outcome.name.replace("_", " ")
     lines = [f"{title}  {_shown(file)}", f"  sha256 {digest}, judged at {utc(at)}", ""]
     for claim in report.claims:
