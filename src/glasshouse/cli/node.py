@@ -142,9 +142,9 @@ def serve(node: NodeOption = Path()) -> None:
 def work(
     node: NodeOption = Path(),
     once: Annotated[bool, typer.Option("--once", help="do what is there to do, then end")] = False,
-    only: Annotated[str | None, typer.Option("--only", help="run just this worker: rebuilder or auditor")] = None,
+    only: Annotated[str | None, typer.Option("--only", help="just this worker: rebuilder, auditor or reports")] = None,
 ) -> None:
-    """Run the node's workers: rebuild what is released, audit the ledger, sign the status."""
+    """Run the node's workers: rebuild what is released, audit the ledger, sign the status, log a custodian's counts."""
     from glasshouse.cli.working import auditing, rebuilding
 
     _log_to_stderr()
@@ -154,10 +154,14 @@ def work(
         jobs.append(("rebuilder", settings.rebuilder.poll_seconds, rebuilding))
     if settings.auditor is not None:
         jobs.append(("auditor", settings.auditor.poll_seconds, auditing))
+    if settings.custody is not None:
+        from glasshouse.cli.reporting import reporting
+
+        jobs.append(("reports", settings.custody.poll_seconds, reporting))
     jobs = [job for job in jobs if only in (None, job[0])]
     if not jobs:
         which = "no worker" if only is None else f"no worker called {only}"
-        raise SettingsError("node.toml", f"switches on {which}", "Add a table [rebuilder] or [auditor].")
+        raise SettingsError("node.toml", f"switches on {which}", "Add a table [rebuilder], [auditor] or [custody].")
     stop, locked_out = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

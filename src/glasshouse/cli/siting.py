@@ -32,6 +32,7 @@ from glasshouse.regions.customers.holdings import Holdings
 from glasshouse.regions.customers.pace import Pace
 from glasshouse.regions.errors import SiteRefused
 from glasshouse.regions.intake import Intake
+from glasshouse.regions.keeping.keeper import Keeper
 from glasshouse.regions.keys.opening import open_keys
 from glasshouse.regions.peer_server import peer_config
 from glasshouse.regions.peers import Credentials
@@ -123,6 +124,7 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
     )
     intake = stack.enter_context(Intake(place, own))
     stack.enter_context(_peers(place, intake, own, settings))
+    stack.enter_context(Keeper(place, intake.committer.append, able=lambda: intake.replication.able))
     site = Site(
         rules=standing.rules,
         charter=lambda: standing.charter,

@@ -148,9 +148,14 @@ class IntakeSettings(Settings):
 
 
 class CustodySettings(Settings):
-    """The custodian of regions in dual custody: the machines' jobs that it opens data keys for, by name."""
+    """The custodian of regions in dual custody: the machines' jobs that it opens data keys for, by name.
+
+    How often it looks for what it has to say, and how often it logs its tallies.
+    """
 
     jobs: tuple[Id, ...] = ("analysis", "repair", "rewrap")
+    poll_seconds: float = Field(default=1.0, gt=0, le=3600)
+    tally_seconds: int = Field(default=3_600, gt=0, le=86_400)
 
 
 class DatabaseSettings(Settings):

@@ -167,11 +167,16 @@ class Accesses:
         return found
 
 
+def new_nonce() -> bytes:
+    """What hides an object behind a commitment, made afresh for each."""
+    return secrets.token_bytes(NONCE_BYTES)
+
+
 def ask(
     handle: str, *, party: str, region: str, site: str, purpose: str, uses: int, until: int, now: int
 ) -> tuple[Access, Opening]:
     """A request for access to one object, and what opens its commitment."""
-    opening = Opening(handle=Digest(handle), nonce=secrets.token_bytes(NONCE_BYTES))
+    opening = Opening(handle=Digest(handle), nonce=new_nonce())
     request = Access(
         party=Identifier(party),
         region=Identifier(region),

@@ -1,0 +1,106 @@
+"""Commands beside a site that serves: its database, vault and keys, opened a second time, and whom it talks to."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from glasshouse_verify.dsse import statement_id
+from glasshouse_verify.receipt import Access
+from glasshouse_verify.region import Mode
+from glasshouse_verify.statement import Use, make_statement
+
+from glasshouse.cli.serving import open_state
+from glasshouse.cli.siting import CERTIFICATE, KEY, PURPOSE, configured
+from glasshouse.cli.wiring import Session, open_session
+from glasshouse.parties.errors import SettingsError
+from glasshouse.parties.node import Node
+from glasshouse.parties.signer import Signer, sign_statement
+from glasshouse.regions import journal
+from glasshouse.regions.custody_client import CustodyClient
+from glasshouse.regions.keeping.wishes import position_of
+from glasshouse.regions.keys.opening import open_keys
+from glasshouse.regions.peers import Credentials, PeerClient
+from glasshouse.regions.placing import Place
+from glasshouse.regions.site import check_site
+from glasshouse.regions.vault import BucketVault, DirectoryVault, Vault
+
+PATIENCE_SECONDS = 30.0
+_VIEW = "beside"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A site's means for one command. `custodian` is None where the custody is the site's own."""
+
+    session: Session
+    place: Place
+    custodian: CustodyClient | None
+    peers: tuple[PeerClient, ...]
+
+
+@contextlib.contextmanager
+def open_beside(directory: Path, name: str) -> Iterator[Beside]:
+    """Open a site's node for the command called `name`, which has a spool of its own.
+
+    Raises SettingsError, SiteRefused, LedgerError, KeyUnavailable, StorageError.
+    """
+    with contextlib.ExitStack() as stack:
+        session = stack.enter_context(open_session(directory, _VIEW))
+        node, settings = session.node, session.node.settings.intake
+        if settings is None:
+            raise SettingsError(
+                "node.toml", "is not of a site of a region", "Run this in a node with a table [intake]."
+            )
+        signer = session.signer(PURPOSE)
+        rules = check_site(session.history.chain.newest, configured(node, settings))
+        database = stack.enter_context(open_state(node, join=True))
+        journal.prepare(database, region=rules.region, site=rules.site, peers=rules.peers)
+        place = Place(
+            database=database,
+            vault=_vault(node, f"{_VIEW}-{name}"),
+            keys=open_keys(node),
+            signer=signer,
+            rules=lambda: rules,
+        )
+        own = Credentials(certificate=node.keys / CERTIFICATE, key=node.keys / KEY)
+        peers = tuple(stack.enter_context(contextlib.closing(PeerClient(p, rules.rules, own))) for p in rules.peers)
+        custody = rules.rules.custody
+        custodian = None
+        if custody.mode == Mode.DUAL and custody.url is not None and custody.party is not None:
+            custodian = stack.enter_context(
+                CustodyClient(custody.url, custodian=custody.party, region=rules.region, site=rules.site, signer=signer)
+            )
+        yield Beside(session=session, place=place, custodian=custodian, peers=peers)
+
+
+def _vault(node: Node, spool: str) -> Vault:
+    url = node.settings.objects.url
+    if url is None:
+        return DirectoryVault(node.data / "vault", spool=spool)
+    from glasshouse.storage.remote import open_remote
+
+    return BucketVault(open_remote(url), spool=node.data / "vault" / spool)
+
+
+def say(session: Session, signer: Signer, access: Access) -> tuple[str, int]:
+    """Log one step of an access; its statement id and entry."""
+    payload = make_statement(Use.ACCESS, access)
+    return statement_id(payload), session.post(sign_statement(payload, signer))
+
+
+def wait_for(done: Callable[[], object], seconds: float = PATIENCE_SECONDS, pause_seconds: float = 0.2) -> bool:
+    """Wait until something has come about; whether it has in that time."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause_seconds)
+    return True
+
+
+def event_of(place: Place, wish: int) -> int | None:
+    """The event that a wish becomes, if the site serves; None where it does so later."""
+    wait_for(lambda: position_of(place.database, wish) is not None, PATIENCE_SECONDS)
+    return position_of(place.database, wish)
