@@ -30,6 +30,7 @@ from glasshouse.regions.placing import SiteRules
 from glasshouse.regions.reception import Site as Reception
 from glasshouse.regions.reputation import Indicators, ListSource
 from glasshouse.regions.server import create_site_app
+from glasshouse.regions.site import Configured
 from glasshouse.regions.web import Tempo
 from glasshouse.storage.db import Database
 
@@ -91,6 +92,22 @@ class Territory(Ground):
             "sites": {name: {"name": name, "jurisdiction": "CH"} for name in (*self.names, "geneva")},
             "regions": {name: encode(region) for name, region in regions.items()},
         }
+
+
+def honest(territory: Territory, name: str = "zurich-1") -> Configured:
+    """A site configured as the charter has it."""
+    shown = territory.region().sites[name]
+    return Configured(
+        party="acme",
+        site=name,
+        jurisdiction="CH",
+        region=REGION,
+        url=shown.url,
+        peer=shown.peer,
+        certificate=shown.certificate,
+        custody="dual",
+        keyids=(territory.signers[name].keyid,),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
