@@ -15,6 +15,7 @@ from glasshouse.parties.errors import SettingsError
 from glasshouse.parties.node import Node, open_node
 from glasshouse.regions.customers.accounts import Accounts, Customer, token_digest
 from glasshouse.regions.customers.profile import create_profile
+from glasshouse.storage import files
 
 app = typer.Typer(no_args_is_help=True, help="Enrol customers at a site, revoke and list them; a customer's directory.")
 NameArgument = Annotated[str, typer.Argument(help="the customer's id, such as kookaburra")]
@@ -40,6 +41,9 @@ def add(
     token_sha256: Annotated[
         str | None, typer.Option("--token-sha256", help="enrol the token that another site of the region has given")
     ] = None,
+    token_out: Annotated[
+        Path | None, typer.Option("--token-out", help="write the token to this file instead of showing it")
+    ] = None,
     node: NodeOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -52,7 +56,10 @@ def add(
     digest = token_sha256 if token is None else token_digest(token).hex()
     document = {"schema": "glasshouse.customer-add/v1", "customer": name, "country": country, "token_sha256": digest}
     lines = [f"Enrolled {name} for {country}."]
-    if token is not None:
+    if token is not None and token_out is not None:
+        files.create(token_out, token.encode(), mode=0o600)
+        lines.append(f"Wrote its token to {token_out}; at the region's other sites: --token-sha256 {digest}")
+    elif token is not None:
         document["token"] = token
         lines += [f"Its token, shown this once: {token}", f"At the region's other sites: --token-sha256 {digest}"]
     emit(document, "\n".join(lines), as_json=as_json)

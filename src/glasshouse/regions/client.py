@@ -23,8 +23,8 @@ import httpx
 from glasshouse_verify.charter import Link, verified_keyids
 from glasshouse_verify.codec import Identifier
 from glasshouse_verify.dsse import Envelope, parse_envelope
-from glasshouse_verify.encoding import JSON, encode_base64
-from glasshouse_verify.errors import VerifyError
+from glasshouse_verify.encoding import JSON, encode_base64, parse_decimal
+from glasshouse_verify.errors import FormatError, VerifyError
 from glasshouse_verify.receipt import Receipt, erasure_request
 from glasshouse_verify.region import Kind, Region, region_of
 from glasshouse_verify.statement import Use, parse_statement
@@ -180,7 +180,7 @@ class SiteClient:
         begun = self._ask("POST", f"{url}/intake/v1/uploads", headers=declared)
         if begun.status_code != 201:
             return begun
-        place, offset, broken = f"{url}/intake/v1/uploads/{begun.headers['location'].rpartition('/')[2]}", 0, 0
+        place, offset, broken = f"{url}/intake/v1/uploads/{_header(begun, 'location').rpartition('/')[2]}", 0, 0
         while True:
             length = min(PART_BYTES, size - offset)
             last = offset + length == size
@@ -201,7 +201,7 @@ class SiteClient:
                 if broken == ATTEMPTS:
                     raise
                 time.sleep(_FIRST_PAUSE_SECONDS * 2**broken)
-                offset = int(self._ask("HEAD", place).headers["upload-offset"])
+                offset = _offset(self._ask("HEAD", place), size)
 
     # --- what was sent ---------------------------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ class SiteClient:
         after: str | None = None
         while True:
             query = "" if after is None else f"?after={after}"
-            page = self._json("GET", f"/intake/v1/uploads{query}")
+            page = self._json("GET", f"/intake/v1/uploads{query}", None, "objects", "next")
             yield from page["objects"]
             after = page["next"]
             if after is None:
@@ -240,27 +240,24 @@ class SiteClient:
     def look_up(self, digests: Sequence[str]) -> dict[str, str]:
         """What the released lists say of up to 1,000 digests."""
         body = json.dumps({"sha256": list(digests)}).encode()
-        listed: dict[str, str] = self._json("POST", "/reputation/v1/lookup", body)["listed"]
+        listed: dict[str, str] = self._json("POST", "/reputation/v1/lookup", body, "listed")["listed"]
         return listed
 
     def _each(self, method: str, body: bytes | None) -> dict[str, dict[str, Any]]:
         answers, refusal = {}, None
         for site, url in self.destination.urls.items():
             try:
-                answers[site] = json.loads(self._ask(method, f"{url}/intake/v1/policy", content=body).content)
+                answer = self._ask(method, f"{url}/intake/v1/policy", content=body)
+                answers[site] = _document(answer, "off", "categories_off", "bytes_per_day", "used_today")
             except SiteUnavailable as error:
                 refusal = error
         if not answers and refusal is not None:
             raise refusal
         return answers
 
-    def _json(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
+    def _json(self, method: str, path: str, body: bytes | None, *members: str) -> dict[str, Any]:
         _, answer = self._first(lambda url: self._ask(method, f"{url}{path}", content=body))
-        try:
-            document: dict[str, Any] = json.loads(answer.content)
-        except ValueError as error:
-            raise SiteUnavailable(f"{answer.url} answers something else than JSON") from error
-        return document
+        return _document(answer, *members)
 
     # --- one request -----------------------------------------------------------------------------------------------
 
@@ -380,6 +377,34 @@ def _told(pieces: Iterator[bytes], tell: Progress) -> Iterator[bytes]:
 def _plain(headers: httpx.Headers) -> dict[str, str]:
     """Headers of an answer whose content has been decoded."""
     return {name: value for name, value in headers.items() if name not in ("content-encoding", "content-length")}
+
+
+def _document(answer: httpx.Response, *members: str) -> dict[str, Any]:
+    """The JSON object of an answer; raises SiteUnavailable for anything that has not these members."""
+    try:
+        document = json.loads(answer.content)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not set(members) <= document.keys():
+        raise SiteUnavailable(f"{answer.url} answers something else than this interface does")
+    return document
+
+
+def _header(answer: httpx.Response, name: str) -> str:
+    if name not in answer.headers:
+        raise SiteUnavailable(f"{answer.url} answers without {name}")
+    return answer.headers[name]
+
+
+def _offset(answer: httpx.Response, size: int) -> int:
+    """Where an upload goes on; raises SiteUnavailable for what is no place in the file."""
+    try:
+        offset = parse_decimal(_header(answer, "upload-offset"), "upload-offset")
+    except FormatError as error:
+        raise SiteUnavailable(f"{answer.url}: {error}") from error
+    if offset >= size:
+        raise SiteUnavailable(f"{answer.url} goes on at {offset} of {size} bytes")
+    return offset
 
 
 def _said(answer: httpx.Response) -> tuple[str, str, str]:

@@ -3,7 +3,7 @@
     country = "AU"
     charter = "charter.json"        # the first charter, as the customer pins it
     token_file = "token"            # what `glasshouse customer add` has shown; readable by its owner alone
-    key_file = "customer.key"       # signs requests to erase
+    key_file = "customer.key"       # signs requests to erase; its public half lies beside it in customer.pub
 
 Beside this file, customer.toml, lie `cache/` (the ledger, as this customer has verified it) and `receipts/`.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 from glasshouse_verify.charter import Chain
+from glasshouse_verify.encoding import encode_base64
 from pydantic import StringConstraints
 
 from glasshouse.parties.errors import SettingsError
@@ -97,6 +98,7 @@ def create_profile(directory: Path, country: str, pin: bytes) -> bytes:
     Chain(pin)
     files.make_directory(directory, mode=0o700)
     public = generate_key(directory / "customer.key")
+    files.create(directory / "customer.pub", f"{encode_base64(public)}\n".encode())
     files.create(directory / "charter.json", pin)
     files.create(directory / PROFILE_FILE, f'country = "{country}"\nkey_file = "customer.key"\n'.encode())
     return public
