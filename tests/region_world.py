@@ -44,25 +44,27 @@ class Rows:
 
     held: dict[str, Row]
     erased: dict[str, Row]
+    depth: int | None = None
 
     def tree(self, rows: dict[str, Row]) -> ShardTree:
         shards: dict[str, list[bytes]] = {}
+        depth = self.depth or DEPTH
         for key in sorted(rows):
-            shards.setdefault(key[:DEPTH], []).append(leaf_hash(format_row(rows[key])))
-        return ShardTree(DEPTH, ((prefix, *shard_root(leaves)) for prefix, leaves in shards.items()))
+            shards.setdefault(key[:depth], []).append(leaf_hash(format_row(rows[key])))
+        return ShardTree(depth, ((prefix, *shard_root(leaves)) for prefix, leaves in shards.items()))
 
     def sharded(self) -> tuple[Sharded, Sharded]:
         return self.tree(self.held).sharded, self.tree(self.erased).sharded
 
     def prove(self, handle: str) -> tuple[ShardProof, ShardProof]:
-        proofs = []
+        proofs, depth = [], self.depth or DEPTH
         for rows in (self.held, self.erased):
-            shard = [rows[key] for key in sorted(rows) if key[:DEPTH] == handle[:DEPTH]]
+            shard = [rows[key] for key in sorted(rows) if key[:depth] == handle[:depth]]
             proofs.append(self.tree(rows).prove(shard, handle))
         return proofs[0], proofs[1]
 
     def copy(self) -> "Rows":
-        return Rows(dict(self.held), dict(self.erased))
+        return Rows(dict(self.held), dict(self.erased), self.depth)
 
 
 class RegionWorld(World):
