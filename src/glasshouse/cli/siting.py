@@ -41,6 +41,7 @@ from glasshouse.regions.reception import Site
 from glasshouse.regions.reputation import Indicators, load_list
 from glasshouse.regions.server import create_site_app
 from glasshouse.regions.site import Configured, SiteStanding
+from glasshouse.regions.surveying import Surveyor
 from glasshouse.regions.vault import BucketVault, DirectoryVault, Vault
 from glasshouse.storage.db import Database
 from glasshouse.storage.errors import StorageError
@@ -125,6 +126,7 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
     intake = stack.enter_context(Intake(place, own))
     stack.enter_context(_peers(place, intake, own, settings))
     stack.enter_context(Keeper(place, intake.committer.append, able=lambda: intake.replication.able))
+    stack.enter_context(Surveyor(place, intake.committer.append, ledger=lambda: standing.charter.ledger.url))
     site = Site(
         rules=standing.rules,
         charter=lambda: standing.charter,
