@@ -25,6 +25,7 @@ from glasshouse.parties.certificates import create_peer
 from glasshouse.parties.signer import FileSigner
 from glasshouse.regions.errors import AlreadyStored
 from glasshouse.regions.intake import Declared, Intake, Stored
+from glasshouse.regions.journal import heads
 from glasshouse.regions.keys.file_keyring import FileKeyring
 from glasshouse.regions.peer_server import peer_config
 from glasshouse.regions.peers import Credentials
@@ -251,3 +252,12 @@ def honoured(receipt: bytes, *sites: Site) -> bool:
     said = receipt_of(receipt)
     assert signing_sites(sites[0].ground, receipt) >= {site.name for site in sites}
     return all(hashlib.sha256(site.content(said.handle)).hexdigest() == said.sha256 for site in sites)
+
+
+def same_journals(*sites: Site) -> bool:
+    one, *others = (heads(site.place.database) for site in sites)
+    return all(
+        {name: (head.position, head.chain) for name, head in one.items()}
+        == {name: (head.position, head.chain) for name, head in other.items()}
+        for other in others
+    )

@@ -19,10 +19,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 import psycopg
+from glasshouse_verify.codec import Digest, Identifier
 from glasshouse_verify.encoding import JSON
 
 from glasshouse.parties.errors import PartyError
@@ -30,7 +31,7 @@ from glasshouse.regions import journal
 from glasshouse.regions.batch import Item
 from glasshouse.regions.errors import JournalConflict, RegionError, Short
 from glasshouse.regions.journal import QUERIES, Event, Kind, Note
-from glasshouse.regions.placing import Kept, Place, add_objects
+from glasshouse.regions.placing import Kept, Place, SiteRules, add_objects
 from glasshouse.regions.receipts import Facts
 from glasshouse.regions.replication import Receipt, Receipts, Replication
 from glasshouse.storage.db import Row, translated
@@ -88,6 +89,7 @@ class Committer:
         self._refused = 0
         self._stopping = False
         self._connection: psycopg.Connection[Row] | None = None
+        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="flusher")
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._connected()
 
@@ -129,6 +131,7 @@ class Committer:
             self._stopping = True
             self._condition.notify()
         self._thread.join()
+        self._flusher.shutdown()
         self._close()
 
     # --- the thread ----------------------------------------------------------------------------------------------
@@ -156,27 +159,60 @@ class Committer:
         return _Group(uploads=uploads, notes=notes, refused=refused)
 
     def _commit(self, group: _Group) -> None:
+        self._store(group.uploads, group.refused)
+        if not self._note(group.notes):
+            # One of them cannot be applied; the others can do nothing for it.
+            for noted in group.notes:
+                self._note([noted], last=True)
+
+    def _store(self, uploads: Sequence[Ready], refused: int) -> None:
+        if not uploads and not refused:
+            return
         fresh: list[Ready] = []
         try:
-            fresh = self._without_known(group.uploads)
-            self._place.vault.keep_all({ready.handle: ready.sealed for ready in fresh if ready.sealed is not None})
-            items, noted = self._write(fresh, group)
+            fresh = self._without_known(uploads)
+            flushed = self._flusher.submit(
+                self._place.vault.keep_all, {ready.handle: ready.sealed for ready in fresh if ready.sealed is not None}
+            )
+            items = self._write(fresh, refused, flushed)
         except Exception as error:
             if not isinstance(error, StorageError | RegionError | PartyError):
-                _LOG.exception("a group of %d objects could not be stored", len(group.uploads))
+                _LOG.exception("a group of %d objects could not be stored", len(uploads))
             self._receipts.forget([ready.handle for ready in fresh])
             with self._condition:
-                self._refused += group.refused
+                self._refused += refused
             told = error if isinstance(error, RegionError) else Short(f"the site cannot store objects now: {error}")
-            for ready in fresh or group.uploads:
+            for ready in fresh or uploads:
                 _fail(ready.future, told)
-            for entry in group.notes:
-                _fail(entry.future, error)
             return
-        for entry, event in zip(group.notes, noted, strict=True):
-            entry.future.set_result(event)
         if items:
             self._replication.offer(items)
+
+    def _note(self, notes: Sequence[_Noted], *, last: bool = False) -> bool:
+        """Write notes as events, all or none; whether that is done with."""
+        if not notes:
+            return True
+        site = self._place.rules().site
+        try:
+            with self._transaction() as connection:
+                position, _, chain, _ = self._locked(connection)
+                events = [
+                    Event.make(site, place, noted.note.kind, noted.note.handle, None, _body(noted.note))
+                    for place, noted in enumerate(notes, start=position + 1)
+                ]
+                journal.add_rows(connection, site, chain, events)
+                journal.apply(connection, events, self._place.appliers, own=True)
+        except Exception as error:
+            if not isinstance(error, StorageError) and not last and len(notes) > 1:
+                return False
+            for noted in notes:
+                _fail(noted.future, error)
+            return True
+        for noted, event in zip(notes, events, strict=True):
+            if noted.future.set_running_or_notify_cancel():
+                noted.future.set_result(event)
+        self._replication.offer([Item(event=event) for event in events])
+        return True
 
     def _without_known(self, uploads: Sequence[Ready]) -> list[Ready]:
         """Those whose content this customer has not stored before; the others wait for the receipt that is there."""
@@ -205,63 +241,70 @@ class Committer:
         self._receipts.look_up([handle for _, handle in repeated])
         return fresh
 
-    def _write(self, fresh: Sequence[Ready], group: _Group) -> tuple[list[Item], list[Event]]:
-        rules, wrapper = self._place.rules(), self._place.wrapper()
-        transfer = self._place.transfer_wrapper() if rules.rules.custody.key is not None else None
-        now = int(time.time())
-        kept: list[Kept] = []
-        items: list[Item] = []
+    def _write(self, fresh: Sequence[Ready], refused: int, flushed: "Future[None]") -> list[Item]:
+        rules = self._place.rules()
         # Before the commit, so that no receipt is complete before somebody waits for it.
         waiting = [(self._receipts.waiting_for(ready.handle), ready.future) for ready in fresh]
         with self._transaction() as connection:
-            row = connection.execute(QUERIES["lock_journal"], {"site": rules.site}).fetchone()
-            if row is None:
-                raise JournalConflict(f"the journal of {rules.site} is gone from the database")
-            position, number, chain, epoch = int(str(row[0])), int(str(row[1])), row[2], int(str(row[3]))
-            if not isinstance(chain, bytes):
-                raise JournalConflict(f"the journal of {rules.site} has no chain")
-            for ready in fresh:
-                position, number, handle = position + 1, number + 1, ready.handle
-                given: dict[str, object] = {"time": now, "epoch": epoch, "charter": rules.charter, "party": rules.party}
-                facts = Facts(**{**ready.facts.__dict__, **given})
-                event = Event.make(rules.site, position, Kind.STORED, handle, number, facts.body())
-                receipt, signature = self._place.sign_receipt(facts, site=rules.site, number=number, handle=handle)
-                place = {"handle": handle, "region": rules.region}
-                kept.append(
-                    Kept(
-                        event=event,
-                        facts=facts,
-                        wrapping=wrapper.wrap(ready.data_key, **place),
-                        transfer=transfer.wrap(ready.data_key, **place) if transfer else None,
-                        signatures=self._place.signed_entry(signature) if rules.rules.replicas == 1 else None,
-                    )
-                )
-                items.append(
-                    Item(
-                        event=event,
-                        facts=facts,
-                        data_key=ready.data_key,
-                        signature=signature,
-                        receipt=receipt,
-                        sealed=ready.sealed,
-                    )
-                )
-            noted = [
-                Event.make(rules.site, place, entry.note.kind, entry.note.handle, None, _body(entry.note))
-                for place, entry in enumerate(group.notes, start=position + 1)
+            position, number, chain, epoch = self._locked(connection)
+            now = int(time.time())
+            made = [
+                self._made(ready, rules, position + count, number + count, epoch, now)
+                for count, ready in enumerate(fresh, start=1)
             ]
-            events = [item.event for item in items] + noted
-            if events:
-                journal.add_rows(connection, rules.site, chain, events)
-                add_objects(connection, rules.site, kept)
-                journal.apply(connection, events, self._place.appliers, own=True)
-            counts = {"received": len(fresh) + group.refused, "refused": group.refused}
+            # Signing and wrapping went on while the disk was busy; no row without its object.
+            flushed.result()
+            if made:
+                journal.add_rows(connection, rules.site, chain, [item.event for item, _ in made])
+                add_objects(connection, rules.site, [kept for _, kept in made])
+            counts = {"received": len(fresh) + refused, "refused": refused}
             connection.execute(QUERIES["count_uploads"], {"site": rules.site, **counts})
         for source, target in waiting:
             _follow(source, target)
         if rules.rules.replicas == 1:
             self._receipts.look_up([ready.handle for ready in fresh])
-        return [*items, *(Item(event=event) for event in noted)], noted
+        return [item for item, _ in made]
+
+    def _made(
+        self, ready: Ready, rules: SiteRules, position: int, number: int, epoch: int, now: int
+    ) -> tuple[Item, Kept]:
+        """The event, the signed receipt and the wrapped key of an object that takes this place."""
+        handle, region = ready.handle, rules.region
+        facts = replace(
+            ready.facts,
+            time=now,
+            epoch=epoch,
+            charter=Digest(rules.charter),
+            party=Identifier(rules.party),
+        )
+        event = Event.make(rules.site, position, Kind.STORED, handle, number, facts.body())
+        receipt, signature = self._place.sign_receipt(facts, site=rules.site, number=number, handle=handle)
+        dual = rules.rules.custody.key is not None
+        own = self._place.transfer_wrapper().wrap(ready.data_key, handle=handle, region=region)
+        kept = Kept(
+            event=event,
+            facts=facts,
+            wrapping=self._place.wrapper().wrap(ready.data_key, handle=handle, region=region) if dual else own,
+            transfer=own if dual else None,
+            signatures=self._place.signed_entry(signature) if rules.rules.replicas == 1 else None,
+        )
+        item = Item(
+            event=event,
+            facts=facts,
+            data_key=ready.data_key,
+            signature=signature,
+            receipt=receipt,
+            sealed=ready.sealed,
+        )
+        return item, kept
+
+    def _locked(self, connection: "psycopg.Connection[Row]") -> tuple[int, int, bytes, int]:
+        """Position, number, chain and epoch of this site's journal, which nobody changes before the commit."""
+        site = self._place.rules().site
+        row = connection.execute(QUERIES["lock_journal"], {"site": site}).fetchone()
+        if row is None or not isinstance(row[2], bytes):
+            raise JournalConflict(f"the journal of {site} is gone from the database")
+        return int(str(row[0])), int(str(row[1])), row[2], int(str(row[3]))
 
     # --- the connection ------------------------------------------------------------------------------------------
 

@@ -54,14 +54,20 @@ class Place:
     signer: Signer
     rules: Callable[[], SiteRules]
     appliers: Mapping[Kind, Applier] = field(default_factory=lambda: APPLIERS)
+    _wrappers: dict[bytes | None, Wrapper] = field(default_factory=dict, init=False, repr=False)
 
     def wrapper(self) -> Wrapper:
         """Wraps data keys as the charter asks for now."""
-        return Wrapper(self.keys, self.rules().rules.custody.key)
+        return self._wrapper(self.rules().rules.custody.key)
 
     def transfer_wrapper(self) -> Wrapper:
         """Wraps data keys for this site alone: only until every peer has them."""
-        return Wrapper(self.keys, None)
+        return self._wrapper(None)
+
+    def _wrapper(self, custodian: bytes | None) -> Wrapper:
+        if custodian not in self._wrappers:
+            self._wrappers[custodian] = Wrapper(self.keys, custodian)
+        return self._wrappers[custodian]
 
     def sign_receipt(self, facts: Facts, *, site: str, number: int, handle: str) -> tuple[bytes, bytes]:
         """The payload of the receipt of an object that `site` took, and this site's signature over it."""

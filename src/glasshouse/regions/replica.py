@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from glasshouse_verify.codec import Digest
 
@@ -32,6 +33,7 @@ class Replicas:
     def __init__(self, place: Place, *, grown: Callable[[], None] = lambda: None) -> None:
         self._place = place
         self._grown = grown
+        self._flusher = ThreadPoolExecutor(4, thread_name_prefix="flusher")
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         # Read and written under the site's own lock.
@@ -73,13 +75,15 @@ class Replicas:
         known, new = batch.items[:count], batch.items[count:]
         if count or batch.chain != head[1]:
             self._compare(batch, head[0])
-        if new and (missing := self._receive(new)):
+        missing = self._missing(new)
+        if missing:
             return self._answer(*head, {}, missing)
+        flushed = self._flusher.submit(self._receive, new)
         signatures = {
             str(item.event.position): self._sign(batch.site, item) for item in batch.items if item.facts is not None
         }
         if new:
-            head = self._add(batch, head, new, signatures)
+            head = self._add(batch, head, new, signatures, flushed)
             self._grown()
         return self._answer(*head, self._still_held(known, signatures), ())
 
@@ -113,23 +117,24 @@ class Replicas:
             if digest != item.event.digest:
                 raise conflict(batch.site, f"two events at position {place_of}")
 
-    def _receive(self, items: Sequence[Item]) -> list[str]:
-        """Put the objects that ride along into the vault; the handles of those that are not here."""
+    def _missing(self, items: Sequence[Item]) -> list[str]:
+        """The handles of objects that do not ride along and are not here."""
+        return [
+            item.event.handle or ""
+            for item in items
+            if item.facts is not None and item.sealed is None and not self._is_here(item)
+        ]
+
+    def _receive(self, items: Sequence[Item]) -> None:
+        """Put the objects that ride along into the vault."""
         riding: dict[str, bytes] = {}
-        missing = []
         for item in items:
-            if item.facts is None:
-                continue
             handle = item.event.handle or ""
-            if item.sealed is None:
-                if not self._is_here(item):
-                    missing.append(handle)
-            elif hashlib.sha256(item.sealed).hexdigest() != item.facts.sealed_sha256 or handle in riding:
+            if item.facts is None or item.sealed is None:
+                continue
+            if hashlib.sha256(item.sealed).hexdigest() != item.facts.sealed_sha256 or handle in riding:
                 raise InvalidInput("batch", f"{handle[:16]}… is not what its event says", "Send it again.")
-            else:
-                riding[handle] = item.sealed
-        if missing:
-            return missing
+            riding[handle] = item.sealed
         try:
             self._place.vault.keep_all(riding)
         except ObjectConflict:
@@ -140,7 +145,6 @@ class Replicas:
             for handle in riding:
                 self._place.vault.delete(handle)
             self._place.vault.keep_all(riding)
-        return []
 
     def _is_here(self, item: Item) -> bool:
         handle, facts = item.event.handle or "", item.facts
@@ -165,7 +169,12 @@ class Replicas:
         return self._place.sign_receipt(item.facts, site=site, number=number, handle=handle)[1]
 
     def _add(
-        self, batch: Batch, head: tuple[int, bytes], items: Sequence[Item], signatures: dict[str, bytes]
+        self,
+        batch: Batch,
+        head: tuple[int, bytes],
+        items: Sequence[Item],
+        signatures: dict[str, bytes],
+        flushed: "Future[None]",
     ) -> tuple[int, bytes]:
         """Add events, objects and keys in one transaction; the head after them."""
         wrapper, region = self._place.wrapper(), batch.region
@@ -183,6 +192,8 @@ class Replicas:
                 )
         gone = [item.event for item in items if item.event.kind == Kind.STORED and item.facts is None]
         stored = [item.event for item in items]
+        # Signing and wrapping went on while the disk was busy; no row without its object.
+        flushed.result()
         # If this fails, what is in the database has to be read again.
         self._heads.pop(batch.site, None)
         with self._place.database.transaction() as connection:

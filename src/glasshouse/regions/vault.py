@@ -1,6 +1,6 @@
 """The vault: where sealed objects lie, each under its handle.
 
-    <root>/9f/9f2c…            a directory, or a bucket with the same keys
+    <root>/9/9f2c…             a directory, or a bucket with the same keys
 
 What lies here is ciphertext, and nothing here says what counts: an object is held if the database has it as held. So an
 object may come before its row, and one without a row is nobody's and is swept away (sweeping.py). A finished write is
@@ -23,6 +23,8 @@ from glasshouse.storage.objects import ObjectStore
 
 _HANDLE = re.compile(r"[0-9a-f]{64}")
 _INCOMING = "incoming"
+# Few, since a group of small objects flushes every one that it touches.
+_DIRECTORIES = "0123456789abcdef"
 _THREADS = 16
 
 
@@ -66,13 +68,15 @@ class DirectoryVault:
         self.spool = root / spool
         files.make_directory(root, mode=0o700)
         shutil.rmtree(self.spool, ignore_errors=True)
-        for name in (spool, *(f"{number:02x}" for number in range(256))):
+        for name in (spool, *_DIRECTORIES):
             files.make_directory(root / name, mode=0o700)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="vault")
 
     def keep_all(self, objects: Mapping[str, bytes]) -> None:
         """See Vault."""
-        files.write_fresh({self._path(handle): data for handle, data in objects.items()}, self._threads)
+        root = str(self._root)
+        named = {f"{root}/{check_handle(handle)[0]}/{handle}": data for handle, data in objects.items()}
+        files.write_fresh(named, self._threads)
 
     def adopt(self, handle: str, path: Path, sha256: str) -> None:  # noqa: ARG002  the disk is flushed, not asked
         """See Vault."""
@@ -104,12 +108,12 @@ class DirectoryVault:
 
     def handles(self) -> Iterator[str]:
         """See Vault."""
-        for number in range(256):
-            with os.scandir(self._root / f"{number:02x}") as entries:
+        for name in _DIRECTORIES:
+            with os.scandir(self._root / name) as entries:
                 yield from (entry.name for entry in entries if _HANDLE.fullmatch(entry.name))
 
     def _path(self, handle: str) -> Path:
-        return self._root / check_handle(handle)[:2] / handle
+        return self._root / check_handle(handle)[0] / handle
 
 
 class BucketVault:
@@ -236,4 +240,4 @@ def digest_of(pieces: Iterator[bytes], each: Callable[[bytes], object] = len) ->
 
 
 def _key(handle: str) -> str:
-    return f"{check_handle(handle)[:2]}/{handle}"
+    return f"{check_handle(handle)[0]}/{handle}"

@@ -70,7 +70,7 @@ def adopt(path: Path, source: Path) -> None:
         raise from_os_error(error, f"moving {source.name} to {path}") from error
 
 
-def write_fresh(contents: Mapping[Path, bytes], threads: Executor) -> None:
+def write_fresh(contents: Mapping[str, bytes], threads: Executor) -> None:
     """Durably write many files, whose names nobody looks for before this has returned.
 
     So they need no temporary names, and are flushed at the same time: a disk flushes many as fast as one. After a
@@ -78,22 +78,23 @@ def write_fresh(contents: Mapping[Path, bytes], threads: Executor) -> None:
     name is taken; then none of them is left.
     """
     descriptors: list[int] = []
-    created: list[Path] = []
+    created: list[str] = []
     try:
         for path, data in contents.items():
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             descriptors.append(descriptor)
             created.append(path)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
+            written = os.write(descriptor, data)
+            while written < len(data):
+                written += os.write(descriptor, memoryview(data)[written:])
         for _ in threads.map(os.fsync, descriptors):
             continue
-        for _ in threads.map(sync_directory, {path.parent for path in contents}):
+        directories = {os.path.dirname(path) for path in contents}  # noqa: PTH120  many, and strings already
+        for _ in threads.map(sync_directory, directories):
             continue
     except OSError as error:
         for path in created:
-            path.unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
         if isinstance(error, FileExistsError):
             raise ObjectConflict(str(error.filename)) from error
         raise from_os_error(error, f"writing {len(contents)} files") from error
@@ -118,7 +119,7 @@ def make_directory(path: Path, *, mode: int = 0o755) -> None:
         raise from_os_error(error, f"making the directory {path}") from error
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path | str) -> None:
     """Flush a directory, so that names created or removed in it survive a power cut. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
