@@ -42,8 +42,12 @@ def scrubbed(site: Site, *peers: Site) -> Scrubbed:
         return scrub(site.place, clients, now=lambda: NOW)
 
 
+def vault_of(site: Site) -> Path:
+    return site.ground.directory / site.name / "vault"
+
+
 def file_of(site: Site, handle: str) -> Path:
-    return site.ground.directory / site.name / "vault" / handle[:2] / handle
+    return next(vault_of(site).rglob(handle))
 
 
 def said(site: Site, of: str, handle: str) -> list[dict[str, object]]:
@@ -70,7 +74,7 @@ def lose(path: Path) -> None:
 
 def swap(path: Path) -> None:
     """Another object's sealed bytes under this one's name."""
-    other = next(file for file in sorted(path.parent.parent.glob("??/*")) if file.name != path.name)
+    other = next(file for file in sorted(path.parent.parent.glob("*/*")) if file.name != path.name)
     path.write_bytes(other.read_bytes())
 
 

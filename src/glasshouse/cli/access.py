@@ -15,7 +15,7 @@ from glasshouse_verify.receipt import Access, Step
 from glasshouse_verify.region import Mode, regions_of
 from glasshouse_verify.report import utc
 
-from glasshouse.cli.beside import Beside, open_beside, say, wait_for
+from glasshouse.cli.beside import Beside, open_beside, say, say_and_see, wait_for
 from glasshouse.cli.siting import PURPOSE
 from glasshouse.cli.wiring import (
     JsonOption,
@@ -67,7 +67,7 @@ def request(
         )
         path = _opening_path(site.session, asked.about or "")
         files.create(path, format_json(encode(opening)), mode=0o600)
-        statement, entry = say(site.session, site.place.signer, asked)
+        statement, entry = say_and_see(site.session, site.place.signer, asked)
     document = {"schema": "glasshouse.access-request/v1", "request": statement, "entry": entry, "about": asked.about}
     emit(document, f"Requested at entry {entry}: {statement}", as_json=as_json)
 
@@ -104,7 +104,7 @@ def grant(
             until=until if hours is None else min(until, now + 3_600 * hours),
             time=now,
         )
-        statement, entry = say(session, signer, given)
+        statement, entry = say_and_see(session, signer, given)
     document = {"schema": "glasshouse.access-grant/v1", "grant": statement, "entry": entry, "until": given.until}
     text = f"Granted at entry {entry}: {given.uses} times until {utc(given.until or 0)}, for: {asked.purpose}"
     emit(document, text, as_json=as_json)
@@ -152,7 +152,7 @@ def close(request: RequestArgument, node: NodeOption = Path(), as_json: JsonOpti
             request=Digest(request),
             time=int(time.time()),
         )
-        _, entry = say(session, signer, said)
+        _, entry = say_and_see(session, signer, said)
     emit({"schema": "glasshouse.access-close/v1", "entry": entry}, f"Closed at entry {entry}", as_json=as_json)
 
 

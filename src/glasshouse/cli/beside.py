@@ -90,6 +90,13 @@ def say(session: Session, signer: Signer, access: Access) -> tuple[str, int]:
     return statement_id(payload), session.post(sign_statement(payload, signer))
 
 
+def say_and_see(session: Session, signer: Signer, access: Access) -> tuple[str, int]:
+    """The same, for what others go by: returns once the witnesses have seen it too, or after a while."""
+    identity, entry = say(session, signer, access)
+    wait_for(lambda: session.follow().size > entry)
+    return identity, entry
+
+
 def wait_for(done: Callable[[], object], seconds: float = PATIENCE_SECONDS, pause_seconds: float = 0.2) -> bool:
     """Wait until something has come about; whether it has in that time."""
     end = time.monotonic() + seconds

@@ -8,7 +8,7 @@ import typer
 from glasshouse_verify.receipt import Access, Step
 from rich.progress import Progress
 
-from glasshouse.cli.beside import Beside, event_of, open_beside, say
+from glasshouse.cli.beside import Beside, event_of, open_beside, say_and_see
 from glasshouse.cli.wiring import JsonOption, NodeOption, emit
 from glasshouse.regions.keeping import holds
 from glasshouse.regions.keeping.rekey import rekey as rekey_site
@@ -40,7 +40,7 @@ def release(
 
 
 def _say_and_note(site: Beside, handle: str, access: Access, as_json: bool) -> None:
-    statement, entry = say(site.session, site.place.signer, access)
+    statement, entry = say_and_see(site.session, site.place.signer, access)
     with site.place.database.transaction() as connection:
         number = wish(connection, holds.noted(access, handle, statement))
     position = event_of(site.place, number)

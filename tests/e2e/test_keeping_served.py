@@ -1,0 +1,145 @@
+"""What becomes of objects at two real sites with a custodian: looked at, held, erased, wrapped anew, scrubbed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from howto import blocks_of, follow
+from initiative import command, until
+from territories import REGION, SITES, Nodes, running
+
+pytestmark = pytest.mark.timeout(600)
+SECONDS = 3
+FLEETING = f'fleeting = {{kind = "file", retention = {SECONDS}}}\n'
+CONTENT = b"MZ, and what else a suspicious file has"
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with running(tmp_path_factory.mktemp("keeping"), REGION + FLEETING) as found:
+        found.stage.start("council", "work", "--only", "reports")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def customer(nodes: Nodes) -> Path:
+    return nodes.enrol()
+
+
+def send(customer: Path, name: str, content: bytes, category: str = "suspicious") -> str:
+    path = customer / name
+    path.write_bytes(content)
+    (sent,) = command(customer, "submit", path, "--category", category)["files"]
+    return str(sent["handle"])
+
+
+def seen(nodes: Nodes) -> dict[str, Any]:
+    return nodes.run("acme", "access", "list", "--ledger", nodes.url("acme"))
+
+
+def state(customer: Path, handle: str) -> str:
+    objects = command(customer, "uploads", "list")["objects"]
+    return str(next(shown["state"] for shown in objects if shown["handle"] == handle))
+
+
+def ciphertexts(nodes: Nodes, handle: str) -> list[Path]:
+    return [path for site in SITES for path in (nodes.stage.node(site) / "data" / "vault").rglob(handle)]
+
+
+def stand(nodes: Nodes, directory: Path) -> None:
+    for node in ("zurich-1", "zurich-2", "council"):
+        (directory / node).symlink_to(nodes.stage.node(node))
+    (directory / "charter.json").symlink_to(nodes.stage.pin)
+
+
+def test_the_page_about_looking_works_word_for_word(nodes: Nodes, customer: Path, tmp_path: Path) -> None:
+    handle = send(customer, "looked-at.exe", CONTENT)
+    stand(nodes, tmp_path)
+    blocks = blocks_of("look-at-an-object.md")
+    assert len(blocks) == 6
+    run = follow(blocks, tmp_path, HANDLE=handle, LEDGER=nodes.url("acme"))
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert (tmp_path / "sample.bin").read_bytes() == CONTENT
+    assert (tmp_path / "sample.bin").stat().st_mode & 0o077 == 0
+    assert "Refused (no-grant)" in run.stdout
+    assert "used 1 times: the customer reports a false alarm" in run.stdout
+    shown = seen(nodes)
+    (request,) = shown["requests"]
+    assert request["used"] == 1
+    assert handle not in json.dumps(shown)
+    assert [refusal["by"] for refusal in shown["refusals"]] == ["council"]
+    again = nodes.stage.attempt("access", "read", request["request"], "--out", "again", "--node", tmp_path / "zurich-1")
+    assert again.returncode == 1
+    assert "no uses left" in again.stderr or "closed" in again.stderr
+    # What was used up is closed by the custodian, and the site's own refusal stands beside the custodian's.
+    until(lambda: [r["state"] for r in seen(nodes)["requests"]] == ["closed"])
+    until(lambda: sorted(r["by"] for r in seen(nodes)["refusals"]) == ["acme", "council"])
+    until(lambda: 1 in [count["data_keys"] for count in tallied(nodes) if len(count["for"]) == 64])
+
+
+def tallied(nodes: Nodes) -> list[dict[str, Any]]:
+    nodes.run("council", "custody", "tally")
+    counts: list[dict[str, Any]] = seen(nodes)["counts"]
+    return counts
+
+
+def test_the_page_about_erasing_works_word_for_word(nodes: Nodes, customer: Path, tmp_path: Path) -> None:
+    handle = send(customer, "held.exe", b"held by a court")
+    stand(nodes, tmp_path)
+    blocks = blocks_of("erase.md")
+    assert len(blocks) == 4
+    run = follow(blocks, tmp_path, HANDLE=handle)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "in force at every site as event" in run.stdout
+    assert "destroyed, event" in run.stdout
+    assert "not enforced" in run.stdout
+    assert "0 repaired, 0 bad at every site" in run.stdout
+    until(lambda: any(count["for"] == "rewrap" for count in tallied(nodes)))
+    # It opens as before, by the new keys at both sites.
+    assert read(nodes, handle, tmp_path / "after") == b"held by a court"
+
+
+def read(nodes: Nodes, handle: str, out: Path) -> bytes:
+    asked = nodes.run("zurich-1", "access", "request", handle, "--purpose", "a test")["request"]
+    nodes.run("council", "access", "grant", asked)
+    nodes.run("zurich-1", "access", "read", asked, "--out", out)
+    return out.read_bytes()
+
+
+def test_what_is_due_goes_by_itself(nodes: Nodes, customer: Path) -> None:
+    gone = send(customer, "fleeting.exe", b"gone in a moment", "fleeting")
+    until(lambda: state(customer, gone) == "removed" and ciphertexts(nodes, gone) == [])
+
+
+def test_a_scrub_beside_the_server_repairs(nodes: Nodes, customer: Path) -> None:
+    handle = send(customer, "rotten.exe", b"rotten" * 10_000)
+    path = next((nodes.stage.node("zurich-2") / "data" / "vault").rglob(handle))
+    path.write_bytes(path.read_bytes()[:-1])
+    found = nodes.run("zurich-2", "vault", "scrub")
+    assert (found["repaired"], found["lost"]) == ([handle], [])
+    assert nodes.run("zurich-2", "vault", "scrub")["repaired"] == []
+
+
+def test_an_amendment_ends_a_category_and_a_hold_outlives_it(nodes: Nodes, customer: Path) -> None:
+    held, gone = (send(customer, f"{name}.exe", name.encode(), "unknown") for name in ("held", "gone"))
+    nodes.run("zurich-1", "vault", "hold", held, "--purpose", "a court asks")
+    erase = nodes.stage.attempt("uploads", "erase", held, "--customer", customer)
+    assert erase.returncode == 1
+    assert "legal hold" in erase.stderr
+    terms, patch = nodes.stage.root / "shorter.toml", nodes.stage.root / "shorter.json"
+    terms.write_text("".join(line for line in REGION.splitlines(keepends=True) if not line.startswith("unknown")))
+    cards = [nodes.stage.node(node) / "card.json" for node in (*SITES, "council")]
+    nodes.run("acme", "charter", "region", terms, *cards, "--out", patch)
+    nodes.amend(patch)
+    until(lambda: state(customer, gone) == "removed" and ciphertexts(nodes, gone) == [])
+    assert state(customer, held) == "held"
+    assert len(ciphertexts(nodes, held)) == 2
+    nodes.run("zurich-1", "vault", "release", held, "--purpose", "the court is done")
+    until(lambda: state(customer, held) == "removed" and ciphertexts(nodes, held) == [])
+
+
+def test_auditors_have_nothing_to_say(nodes: Nodes) -> None:
+    found = nodes.run("lab", "status", "alarms", "--ledger", nodes.url("acme"))["alarms"]
+    assert [alarm for alarm in found if alarm["rule"] in ("access", "erasure", "entitlement")] == []
