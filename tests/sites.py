@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from glasshouse_verify.dsse import Envelope, parse_envelope, verify_envelope
 from glasshouse_verify.receipt import Receipt
 from glasshouse_verify.region import Category, Custody, Kind, Mode, Region, RegionSite, Shortage
@@ -21,7 +22,7 @@ from gotools import free_port
 from ledgers import until
 from world import digest
 
-from glasshouse.parties.certificates import create_peer
+from glasshouse.parties.certificates import create_peer, load_certificates
 from glasshouse.parties.signer import FileSigner
 from glasshouse.regions.errors import AlreadyStored
 from glasshouse.regions.intake import Declared, Intake, Stored
@@ -69,7 +70,12 @@ class Ground:
             self.ports.setdefault(name, free_port())
             seed = hashlib.sha256(name.encode()).digest()
             self.signers[name] = FileSigner(Ed25519PrivateKey.from_private_bytes(seed))
-            self.certificates[name] = create_peer(keys, name, f"https://127.0.0.1:{self.ports[name]}", int(time.time()))
+            if (keys / "peer.pem").is_file():
+                (shown,) = load_certificates(keys / "peer.pem")
+                self.certificates[name] = shown.public_bytes(Encoding.DER)
+                continue
+            peer = f"https://127.0.0.1:{self.ports[name]}"
+            self.certificates[name] = create_peer(keys, name, peer, int(time.time()))
             FileKeyring(keys).next_epoch()
 
     def keys(self, name: str) -> Path:
