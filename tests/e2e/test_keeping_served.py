@@ -119,6 +119,9 @@ def test_a_scrub_beside_the_server_repairs(nodes: Nodes, customer: Path) -> None
     path.write_bytes(path.read_bytes()[:-1])
     found = nodes.run("zurich-2", "vault", "scrub")
     assert (found["repaired"], found["lost"]) == ([handle], [])
+    path.unlink()
+    nodes.stage.run("work", "--once", "--only", "scrubber", "--node", nodes.stage.node("zurich-2"))
+    assert path.read_bytes() == next((nodes.stage.node("zurich-1") / "data" / "vault").rglob(handle)).read_bytes()
     assert nodes.run("zurich-2", "vault", "scrub")["repaired"] == []
 
 

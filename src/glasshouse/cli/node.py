@@ -142,9 +142,11 @@ def serve(node: NodeOption = Path()) -> None:
 def work(
     node: NodeOption = Path(),
     once: Annotated[bool, typer.Option("--once", help="do what is there to do, then end")] = False,
-    only: Annotated[str | None, typer.Option("--only", help="just this worker: rebuilder, auditor or reports")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="just this worker: rebuilder, auditor, reports, scrubber")
+    ] = None,
 ) -> None:
-    """Run the node's workers: rebuild what is released, audit the ledger, sign the status, log a custodian's counts."""
+    """Run the node's workers: rebuild what is released, audit, sign the status, log a custodian's counts, scrub."""
     from glasshouse.cli.working import auditing, rebuilding
 
     _log_to_stderr()
@@ -158,10 +160,16 @@ def work(
         from glasshouse.cli.reporting import reporting
 
         jobs.append(("reports", settings.custody.poll_seconds, reporting))
+    if settings.intake is not None:
+        from glasshouse.cli.scrubbing import POLL_SECONDS, scrubbing
+
+        jobs.append(("scrubber", POLL_SECONDS, scrubbing))
     jobs = [job for job in jobs if only in (None, job[0])]
     if not jobs:
         which = "no worker" if only is None else f"no worker called {only}"
-        raise SettingsError("node.toml", f"switches on {which}", "Add a table [rebuilder], [auditor] or [custody].")
+        raise SettingsError(
+            "node.toml", f"switches on {which}", "Add a table [rebuilder], [auditor], [custody] or [intake]."
+        )
     stop, locked_out = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

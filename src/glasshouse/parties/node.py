@@ -144,6 +144,7 @@ class IntakeSettings(Settings):
     custody: Literal["dual", "site"] = "dual"
     indicators: str | None = None
     requests_per_second: float = Field(default=100.0, gt=0)
+    scrub_hours: float = Field(default=24.0, gt=0)
     max_file_bytes: int = Field(default=64 * 2**30, gt=0)
 
 
