@@ -107,7 +107,8 @@ def test_an_honest_region_raises_nothing_and_is_inspected(world: Overseen) -> No
 
 def test_a_whole_life(world: Overseen) -> None:
     found = lived(world)
-    assert world.audit() == [Use.INSPECTION] * 4
+    # Nobody has tallied that keys were destroyed: that is for the rule `erasure`.
+    assert [use for use in world.audit() if use == Use.INSPECTION] == [Use.INSPECTION] * 4
     assert world.said() == {}
     assert {world.check(mine).outcome for mine in found} == {Outcome.VERIFIED}
 

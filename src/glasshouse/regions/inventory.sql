@@ -76,6 +76,20 @@ delete from regions.inventory_row where tree = 'held' and key = any(%(keys)b);
 select key, row from regions.inventory_row
 where tree = %(tree)s and key >= %(low)b and key <= %(high)b order by key;
 
+-- Leaf hashes of each shard named, one after the other in order of their keys; null where it has no row.
+-- name: leaves_of
+select shard.prefix, found.leaves
+from unnest(%(prefixes)s::text[], %(lows)b::bytea[], %(highs)b::bytea[]) as shard (prefix, low, high)
+cross join lateral (
+    select string_agg(sha256('\x00'::bytea || row), ''::bytea order by key) as leaves from regions.inventory_row
+    where tree = %(tree)s and key >= shard.low and key <= shard.high
+) as found;
+
+-- The same of all shards that have rows; a prefix as the first bytes of the key.
+-- name: all_leaves
+select substring(key for %(bytes)s), string_agg(sha256('\x00'::bytea || row), ''::bytea order by key)
+from regions.inventory_row where tree = %(tree)s group by 1;
+
 -- name: rows_after
 select key, row from regions.inventory_row
 where tree = %(tree)s and key > %(after)b order by key limit %(limit)s;

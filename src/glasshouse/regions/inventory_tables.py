@@ -6,7 +6,6 @@ An epoch's delta touches its own rows, and of the shards those that they are in;
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import groupby
 
 import psycopg
 from glasshouse_verify.codec import Digest, encode
@@ -89,12 +88,15 @@ def _put_rows(connection: Connection, tree: str, rows: Sequence[tuple[str, bytes
 
 def _refresh(connection: Connection, trees: Trees, tree: str, prefixes: Iterable[str]) -> None:
     """Compute the shards named anew, from their rows."""
-    found: list[tuple[str, bytes, int]] = []
-    with connection.cursor(binary=True) as cursor:
-        for prefix in sorted(prefixes):
-            rows = cursor.execute(QUERIES["shard_rows"], {"tree": tree, **_bounds(prefix)})
-            found.append((prefix, *shard_root(_leaf(row) for _, row in rows)))
-    _put_shards(connection, trees, tree, found)
+    wanted = sorted(prefixes)
+    bounds = [_bounds(prefix) for prefix in wanted]
+    query = {
+        "tree": tree,
+        "prefixes": wanted,
+        **{f"{end}s": [bound[end] for bound in bounds] for end in ("low", "high")},
+    }
+    rows = connection.execute(QUERIES["leaves_of"], query, binary=True)
+    _put_shards(connection, trees, tree, [(str(prefix), *_shard(leaves)) for prefix, leaves in rows])
 
 
 def rebuild(connection: Connection, trees: Trees) -> None:
@@ -103,10 +105,15 @@ def rebuild(connection: Connection, trees: Trees) -> None:
     for tree in (HELD, ERASED):
         with connection.cursor(f"all_{tree}", binary=True) as cursor:
             cursor.itersize = _PAGE
-            cursor.execute(QUERIES["rows_after"], {"tree": tree, "after": b"", "limit": None})
-            grouped = groupby(cursor, key=lambda row: to_bytes(row[0])[: DEPTH // 2])
-            found = [(prefix.hex(), *shard_root(_leaf(row) for _, row in rows)) for prefix, rows in grouped]
+            cursor.execute(QUERIES["all_leaves"], {"tree": tree, "bytes": DEPTH // 2})
+            found = [(to_bytes(prefix).hex(), *_shard(leaves)) for prefix, leaves in cursor]
         _put_shards(connection, trees, tree, found)
+
+
+def _shard(leaves: object) -> tuple[bytes, int]:
+    """Root and size from leaf hashes one after the other."""
+    joined = b"" if leaves is None else to_bytes(leaves)
+    return shard_root([joined[at : at + 32] for at in range(0, len(joined), 32)])
 
 
 def _put_shards(connection: Connection, trees: Trees, tree: str, found: Sequence[tuple[str, bytes, int]]) -> None:
@@ -169,10 +176,6 @@ def parse_stored(row: object) -> Row:
 def _bounds(prefix: str) -> dict[str, bytes]:
     """The lowest and the highest handle that begins with these hex digits."""
     return {"low": bytes.fromhex(prefix.ljust(64, "0")), "high": bytes.fromhex(prefix.ljust(64, "f"))}
-
-
-def _leaf(row: object) -> bytes:
-    return sha256(b"\x00" + to_bytes(row)).digest()
 
 
 def to_bytes(value: object) -> bytes:

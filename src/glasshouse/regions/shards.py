@@ -10,13 +10,14 @@ Empty shards are never mentioned: a tree begins with nothing but them.
 
 from collections.abc import Iterable
 from functools import lru_cache
+from hashlib import sha256
 
 from glasshouse_verify.codec import Digest, Hash
 from glasshouse_verify.manifest import AbsenceProof, ManifestTree
 from glasshouse_verify.row import Row, RowProof
 from glasshouse_verify.shards import Sharded, ShardProof, shard_leaf
 from glasshouse_verify.tlog import node_hash
-from glasshouse_verify.tree import EMPTY_ROOT, Frontier, multiproof
+from glasshouse_verify.tree import EMPTY_ROOT, multiproof
 
 from glasshouse.regions.errors import InvalidInput
 
@@ -25,10 +26,14 @@ DEPTH = 4
 
 def shard_root(leaves: Iterable[bytes]) -> tuple[bytes, int]:
     """Root and size of a shard from the leaf hashes of its rows, which come in order of their keys."""
-    frontier = Frontier()
-    for leaf in leaves:
-        frontier.append(leaf)
-    return frontier.root(), frontier.size
+    nodes, sha = list(leaves), sha256
+    size = len(nodes)
+    while len(nodes) > 1:
+        # Pairs from the left, and an odd one goes up as it is: the tree of RFC 6962.
+        odd = nodes[len(nodes) & ~1 :]
+        nodes = [sha(b"\x01" + left + right).digest() for left, right in zip(nodes[::2], nodes[1::2], strict=False)]
+        nodes += odd
+    return (nodes[0] if nodes else EMPTY_ROOT), size
 
 
 class ShardTree:
