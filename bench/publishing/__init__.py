@@ -39,6 +39,8 @@ def initiative(ware: Ware) -> Iterator[Story]:
     with Stage(root=HOME, say=lambda _: None) as stage:
         story = Story(stage, [ware], [], stage.say)
         story.found()
+        # It was begun beside that; nothing of it may lie within what is measured.
+        story.lock(ware)
         yield story
 
 

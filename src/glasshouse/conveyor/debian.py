@@ -225,6 +225,8 @@ def _write_apt_tree(root: Path, suites: Sequence[Archive], architecture: str, ke
         "Acquire::Check-Valid-Until": "false",
         "Acquire::Check-Date": "false",
         "Acquire::Languages": "none",
+        # Room for all of Debian from the start: apt would make it anew, and larger, several times.
+        "APT::Cache-Start": "100000000",
     }
     if os.geteuid() == 0:
         settings["APT::Sandbox::User"] = "root"

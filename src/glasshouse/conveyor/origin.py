@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import httpx
@@ -34,6 +35,9 @@ from glasshouse.conveyor.lock import DebRow, IndexRow, Lock, WheelRow, make_lock
 from glasshouse.conveyor.package_index import IndexedFile, list_files
 from glasshouse.conveyor.recipe import Environment, Recipe
 from glasshouse.conveyor.store import Progress, Store, Wanted, get_bytes
+
+# What a rebuilder checks one lock after another against is mostly the same two indexes.
+KEPT_LISTINGS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +129,18 @@ def _listed_packages(indexes: list[IndexRow], names: set[str], store: Store) -> 
     """Lock rows of everything the Packages files list under these names, by (name, version)."""
     found: dict[tuple[str, str], DebRow] = {}
     for row in indexes:
-        if not row.path.endswith("/Packages.xz"):
-            continue
-        with store.open_verified(row.sha256) as stream:
-            for package in read_packages(stream, names):
-                found.setdefault((package.name, package.version), _deb_row(package, row.path))
+        if row.path.endswith("/Packages.xz"):
+            found = {**_listed_in(row.path, row.sha256, frozenset(names), store.directory), **found}
+    return found
+
+
+@lru_cache(maxsize=KEPT_LISTINGS)
+def _listed_in(path: str, sha256: str, names: frozenset[str], directory: Path) -> Mapping[tuple[str, str], DebRow]:
+    """Rows of what one Packages file lists under these names; the digest decides, so that it is read once."""
+    found: dict[tuple[str, str], DebRow] = {}
+    with Store(directory).open_verified(sha256) as stream:
+        for package in read_packages(stream, names):
+            found.setdefault((package.name, package.version), _deb_row(package, path))
     return found
 
 

@@ -38,7 +38,6 @@ from glasshouse.conveyor.pack import seal_pack
 from glasshouse.conveyor.provenance import provenance
 from glasshouse.conveyor.recipe import GitSource, Recipe, read_recipe
 from glasshouse.conveyor.rootfs import make_root
-from glasshouse.conveyor.sbom import bill_of_materials
 from glasshouse.conveyor.signing import CodeSigner, check_pinned, embed_signature
 from glasshouse.conveyor.source import Wish, fetch_source
 from glasshouse.conveyor.store import Progress, Store
@@ -305,6 +304,9 @@ class ReleaseRun:
         """Sign provenance and release; the blobs are both documents' and the shipped files themselves."""
         source_envelope = parse_envelope((self.directory / "source.dsse").read_bytes())
         source: Source = parse_statement(source_envelope.payload).predicate
+        # It loads half of what else a command does.
+        from glasshouse.conveyor.sbom import bill_of_materials
+
         self._asked("detached", self.recipe.sign.detached)
         self.embed(now)
         result = self._result()

@@ -133,13 +133,26 @@ class Stage:
     def attempt(self, *arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run a glasshouse command to its end, whatever its exit code."""
         command = [*glasshouse_command(), *map(str, arguments)]
-        return subprocess.run(command, cwd=cwd or self.root, capture_output=True, text=True, check=False)
+        environment = self._environment
+        return subprocess.run(
+            command, cwd=cwd or self.root, env=environment, capture_output=True, text=True, check=False
+        )
 
     def start(self, party: str, verb: str, *options: str) -> None:
         """Start `glasshouse serve` or `work` for a party, in its own directory, with its own log."""
         log = (self.root / "logs" / f"{party}-{verb}.log").open("ab")
         with log:
-            self.processes[f"{party}-{verb}"] = _spawn([*glasshouse_command(), verb, *options], self.node(party), log)
+            command = [*glasshouse_command(), verb, *options]
+            self.processes[f"{party}-{verb}"] = _spawn(command, self.node(party), self._environment, log)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """The programs' environment. Where Python may leave no bytecode beside its sources it gets a place for it:
+        to compile everything anew takes more than half of a command's start."""
+        environment = dict(os.environ)
+        if environment.pop("PYTHONDONTWRITEBYTECODE", ""):
+            environment["PYTHONPYCACHEPREFIX"] = str(self.root / "cache" / "bytecode")
+        return environment
 
     def stop(self, party: str, verb: str) -> None:
         """Stop a process of a party."""
@@ -179,9 +192,15 @@ def glasshouse_command() -> list[str]:
     return [sys.executable, "-m", "glasshouse"]
 
 
-def _spawn(command: list[str], directory: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], directory: Path, environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        command,
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
     )
 
 
