@@ -4,7 +4,7 @@ import shutil
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,7 @@ from glasshouse.supervision.auditor import rows_of
 REBUILD_SECONDS = 900.0
 START_SECONDS = 60.0
 PARALLEL = 3
+POLL_SECONDS = 0.25
 # Certificates for signing Windows files, by the role that needs them.
 CERTIFICATES = {"conveyor": "codesign", "timestamp": "timestamp"}
 
@@ -76,6 +77,14 @@ class Ware:
         return bool(self._document.get("sign", {}).get("authenticode"))
 
 
+def _hasten(settings: Path) -> None:
+    """Have the workers of a node look at the ledger more often than every second: here somebody waits for them."""
+    text = settings.read_text()
+    for table in ("[rebuilder]\n", "[auditor]\n"):
+        text = text.replace(table, f"{table}poll_seconds = {POLL_SECONDS}\n")
+    settings.write_text(text)
+
+
 class Story:
     """What the chapters are made of: a stage, its wares, and what the chapter being told has to show so far."""
 
@@ -84,6 +93,7 @@ class Story:
         self.stage, self.wares, self.extras, self.say = stage, wares, extras, say
         self.proven: list[Proof] = []
         self.played: list[Played] = []
+        self._locks: dict[str, Future[Path]] = {}
         # The one cheat that is wanted, instead of all.
         self.cheat: str | None = None
 
@@ -96,6 +106,7 @@ class Story:
         stage = self.stage
         self.say("every party makes its own node and keys")
         stage.clear()
+        self._begin_locks()
         ports = dict(zip(CAST, free_ports(len(CAST)), strict=True))
         dated = next(f"http://127.0.0.1:{port}/timestamp" for cast, port in ports.items() if cast.party == TIMESTAMPER)
         with ThreadPoolExecutor(PARALLEL) as pool:
@@ -115,6 +126,7 @@ class Story:
         node = stage.node(cast.node)
         dated = ("--timestamps", timestamps) if "conveyor" in cast.roles else ()
         stage.run("init", str(node), *identity, *roles, *listen, *dated, *cast.extra)
+        _hasten(node / "node.toml")
         for role, purpose in CERTIFICATES.items():
             if role in cast.roles:
                 stage.run("certificate", "create", purpose, "--node", node)
@@ -178,8 +190,18 @@ class Story:
             shutil.copy(file, into)
         return [into / file.name for file in shipped]
 
+    def _begin_locks(self) -> None:
+        """Have the environments locked, one after the other, while the parties make their nodes: it takes no node."""
+        pool = ThreadPoolExecutor(1)
+        self._locks = {ware.product: pool.submit(self._lock, ware) for ware in (*self.extras, *self.wares)}
+        pool.shutdown(wait=False)
+
     def lock(self, ware: Ware) -> Path:
         """The environment lock of a product, made once a run."""
+        begun = self._locks.get(ware.product)
+        return self._lock(ware) if begun is None else begun.result()
+
+    def _lock(self, ware: Ware) -> Path:
         place = self.stage.root / "scratch" / f"{ware.product.replace('/', '-')}.lock.jsonl"
         if not place.exists():
             self.say(f"{VENDOR} locks the build environment of {ware.product}")
