@@ -137,10 +137,42 @@ def region() -> Region:
     )
 
 
+def metadata() -> dict[str, Any]:
+    """What is said of a file, with every member."""
+    return {
+        "category": "suspicious",
+        "detection": "HEUR:Trojan.Script.Generic",
+        "found": "heuristics",
+        "media_type": "text/javascript",
+        "name": "invoice.js",
+        "platform": "linux-x86_64",
+        "product": "acme/engine 4.2",
+        "seen": NOW,
+    }
+
+
+def telemetry() -> dict[str, Any]:
+    """A batch with a record of every type."""
+    product = {"product": "acme/engine", "time": NOW, "version": "4.2"}
+    detection = {"count": 2, "outcome": "blocked", "rule": "APT_Dropper", "sha256": digest(b"file"), "time": NOW}
+    return {
+        "category": "telemetry",
+        "records": [
+            {**detection, "type": "detection"},
+            {"outcome": "installed", **product, "type": "update"},
+            {"platform": "linux-x86_64", **product, "type": "heartbeat"},
+            {"component": "unpacker", "count": 1, **product, "type": "fault"},
+        ],
+        "schema": "glasshouse.telemetry/v1",
+    }
+
+
 def records() -> dict[str, Any]:
     """Name → the JSON value that a page shows, of what is no statement."""
     return {
         "region": {"au": encode(region())},
         "tombstone": encode(tombstone()),
         "inventory-row": dict(receipt().row),
+        "intake-metadata": metadata(),
+        "telemetry": telemetry(),
     }
