@@ -68,7 +68,16 @@ def run_server(node: Node) -> None:
                 "Add a table [ledger], [witness], [custody], [timestamp] or [intake].",
             )
         _LOG.info("%s serves on %s", node.settings.party, node.url)
-        uvicorn.run(Starlette(routes=routes), host=host, port=int(port), log_level="warning", lifespan="off", ws="none")
+        uvicorn.run(
+            Starlette(routes=routes),
+            host=host,
+            port=int(port),
+            log_level="warning",
+            lifespan="off",
+            ws="none",
+            loop="uvloop",
+            http="httptools",
+        )
 
 
 def _ledger(node: Node, stack: contextlib.ExitStack) -> list[BaseRoute]:
