@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import psycopg
 from glasshouse_verify.codec import Digest
 
 from glasshouse.regions import journal
@@ -196,17 +197,20 @@ class Replicas:
         flushed.result()
         # If this fails, what is in the database has to be read again.
         self._heads.pop(batch.site, None)
-        with self._place.database.transaction() as connection:
-            chain = journal.add_rows(connection, batch.site, head[1], stored)
-            add_objects(connection, batch.site, kept)
-            if gone:
-                rows = {
-                    "positions": [event.position for event in gone],
-                    "numbers": [event.number for event in gone],
-                    "handles": [bytes.fromhex(event.handle or "") for event in gone],
-                }
-                connection.execute(QUERIES["add_removed"], {"site": batch.site, **rows})
-            journal.apply(connection, stored, self._place.appliers, own=False)
+        try:
+            with self._place.database.transaction() as connection:
+                chain = journal.add_rows(connection, batch.site, head[1], stored)
+                add_objects(connection, batch.site, kept)
+                if gone:
+                    rows = {
+                        "positions": [event.position for event in gone],
+                        "numbers": [event.number for event in gone],
+                        "handles": [bytes.fromhex(event.handle or "") for event in gone],
+                    }
+                    connection.execute(QUERIES["add_removed"], {"site": batch.site, **rows})
+                journal.apply(connection, stored, self._place.appliers, own=False)
+        except (psycopg.errors.RaiseException, psycopg.IntegrityError) as error:
+            raise conflict(batch.site, str(error).partition("\n")[0]) from error
         with self._lock:
             for item in items:
                 self._arrived.pop(item.event.handle or "", None)
