@@ -14,7 +14,7 @@ def alarms(world: World, now: int | None = None) -> dict[str, list[str]]:
     now = world.now if now is None else now
     with tempfile.TemporaryDirectory() as scratch, Books(Path(scratch) / "books") as books:
         books.take(world.history, world.blobs.get)
-        rows = books.faults()
+        rows, erasures = books.faults(), books.erasures()
     scene = Scene(
         history=world.history,
         now=now,
@@ -22,6 +22,7 @@ def alarms(world: World, now: int | None = None) -> dict[str, list[str]]:
         document=world.blobs.get,
         blob=world.blobs.get,
         rows=rows,
+        erasures=erasures,
     )
     found = {rule: [alarm.text for alarm in check(scene)] for rule, check in RULES.items()}
     return {rule: texts for rule, texts in found.items() if texts}

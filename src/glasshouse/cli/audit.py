@@ -64,7 +64,7 @@ def scene_of(history: History, client: LedgerClient) -> Scene:
     """What the auditor's rules see of a ledger now; the rows of its inventories are rebuilt for this."""
     with tempfile.TemporaryDirectory() as scratch, Books(Path(scratch) / "books.sqlite3") as books:
         books.take(history, blobs(client.blob))
-        rows = books.faults()
+        rows, erasures = books.faults(), books.erasures()
     return Scene(
         history=history,
         now=int(time.time()),
@@ -72,6 +72,7 @@ def scene_of(history: History, client: LedgerClient) -> Scene:
         document=documents(client.blob),
         blob=blobs(client.blob),
         rows=rows,
+        erasures=erasures,
     )
 
 

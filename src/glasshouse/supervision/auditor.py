@@ -99,6 +99,7 @@ class Auditor:
             blob=self.blob,
             judged=self._judged,
             rows=self.books.faults(),
+            erasures=self.books.erasures(),
         )
         return {rule: list(check(scene)) for rule, check in RULES.items()}
 

@@ -25,6 +25,7 @@ from glasshouse_verify.tlog import leaf_hash
 from glasshouse.ledger.history import History, Record
 from glasshouse.regions.delta import Delta, HeldRow, changed_prefixes, parse_delta
 from glasshouse.regions.shards import DEPTH, ShardTree, shard_root
+from glasshouse.supervision.erasures import SCHEMA, Erased, read_erasures, take_erasures
 
 SHOWN = 3
 _SCHEMA = """
@@ -83,7 +84,7 @@ class Books:
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.execute("pragma journal_mode = wal")
-        self._database.executescript(_SCHEMA)
+        self._database.executescript(_SCHEMA + SCHEMA)
         self._trees: dict[tuple[str, int], _Trees] = {}
 
     def close(self) -> None:
@@ -105,7 +106,7 @@ class Books:
                 data = blob(record.predicate.delta)
                 if data is None:
                     break
-                self._take(record, data)
+                self._take(record, data, history.chain)
                 taken += 1
 
     def epoch(self, region: str) -> int:
@@ -126,15 +127,19 @@ class Books:
         grouped = groupby(rows, key=lambda row: str(row[0]))
         return {statement: tuple(text for _, text in found) for statement, found in grouped}
 
+    def erasures(self) -> dict[str, Erased]:
+        """What was said of erasures, by the inventory that said it."""
+        return read_erasures(self._database)
+
     # One epoch
 
-    def _take(self, record: Record, data: bytes) -> None:
+    def _take(self, record: Record, data: bytes, chain: Chain) -> None:
         says: Inventory = record.predicate
         depth = says.held.depth
         with closing(self._database.cursor()) as cursor:
             cursor.execute("begin immediate")
             try:
-                faults = list(self._apply(cursor, record, data)) if depth <= DEPTH else [f"its depth is {depth}"]
+                faults = list(self._apply(cursor, record, data, chain)) if depth <= DEPTH else [f"its depth is {depth}"]
                 cursor.executemany(
                     "insert into fault values (?, ?, ?)",
                     [
@@ -149,7 +154,7 @@ class Books:
                 self._trees.clear()
                 raise
 
-    def _apply(self, cursor: sqlite3.Cursor, record: Record, data: bytes) -> Iterator[str]:
+    def _apply(self, cursor: sqlite3.Cursor, record: Record, data: bytes, chain: Chain) -> Iterator[str]:
         """Apply a delta to the rows; yields what is wrong with it."""
         says: Inventory = record.predicate
         try:
@@ -160,6 +165,7 @@ class Books:
         if (delta.region, delta.epoch) != (says.region, says.epoch):
             yield "its delta is of another region or epoch"
             return
+        take_erasures(cursor, record, delta, chain)
         trees = self._open(says.region, says.held.depth)
         yield from self._check_added(cursor, delta)
         _put(cursor, delta.region, "held", ((row.key, format_row(row.row)) for row in delta.added))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from glasshouse.ledger.history import History
+from glasshouse.supervision.erasures import Erased
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +14,8 @@ class Scene:
 
     `document` gives the content of a small blob, `blob` that of any, None where it cannot be had. `judged` keeps, by
     statement, the alarms of a rule that reads large blobs: what is said there of a statement never changes. `rows` are
-    the faults that an own copy of all regions' rows shows (`inventories.Books`), by the inventory that brought them.
+    the faults that an own copy of all regions' rows shows (`inventories.Books`), by the inventory that brought them;
+    `erasures` what these say of erasures.
     """
 
     history: History
@@ -23,6 +25,7 @@ class Scene:
     blob: Callable[[str], bytes | None]
     judged: dict[str, "tuple[Alarm, ...]"] = field(default_factory=dict)
     rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    erasures: Mapping[str, Erased] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
