@@ -327,6 +327,21 @@ def test_sites(world: Overseen, changes: dict[str, Any], signers: tuple[str, ...
     assert any(words in text for text in world.said()["inventory-sites"]), world.said()
 
 
+def test_a_site_that_joins_later(world: Overseen) -> None:
+    """Its first inventory follows on one that it took in and that was not its to log."""
+    for _ in range(2):
+        world.take()
+        world.close("zurich-1")
+        world.later(DAY)
+    world.take()
+    world.close(previous=world.last["zurich-1"])
+    assert "inventory-sites" not in world.said()
+    world.close("zurich-1")
+    world.epoch -= 1
+    world.close("zurich-2", previous=digest(b"never logged"))
+    assert "names no inventory before it" in world.said()["inventory-sites"][0]
+
+
 def test_an_epoch_said_twice_and_a_fork(world: Overseen) -> None:
     lived(world, 2)
     before = dict(world.last)

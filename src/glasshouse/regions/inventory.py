@@ -43,6 +43,7 @@ from glasshouse.regions.placing import Place
 # So many events of one journal never make more rows than a delta may have, whatever they are.
 MAX_EVENTS = MAX_ROWS // 8
 APPEND_SECONDS = 60.0
+MAX_SKEW_SECONDS = 300
 _SHARE_OF_INTERVAL = 0.9
 _COUNTS_PER_INTERVAL = 20
 
@@ -136,17 +137,29 @@ class Inventories:
 
     def _announce(self, last: Closed, now: int) -> None:
         rules, heads = self._place.rules(), journal.heads(self._place.database)
+        # Journals of sites that have left the region too: what they took is held here.
+        cut = {
+            Identifier(site): min(head.position, last.cut.get(site, 0) + MAX_EVENTS)
+            for site, head in sorted(heads.items())
+        }
         announced = Announced(
             by=Identifier(rules.site),
             charter=Digest(rules.charter),
-            cut={
-                Identifier(site): min(heads[site].position, last.cut.get(site, 0) + MAX_EVENTS)
-                for site in sorted(rules.rules.sites)
-            },
+            cut=cut,
             epoch=last.epoch + 1,
-            time=max(now, last.time),
+            time=max(now, last.time, min(self._newest_removal(last, cut), now + MAX_SKEW_SECONDS)),
         )
         self._append(Note(kind=Kind.EPOCH, body=encode(announced))).result(APPEND_SECONDS)
+
+    def _newest_removal(self, last: Closed, cut: Mapping[Identifier, int]) -> int:
+        """No inventory is dated before a removal that it shows, although another site's clock may be ahead."""
+        newest = 0
+        with self._place.database.transaction() as connection:
+            for site, upto in cut.items():
+                query = {"site": site, "after": last.cut.get(site, 0), "upto": upto}
+                row = connection.execute(QUERIES["newest_removal"], query).fetchone()
+                newest = max(newest, to_int(row[0]) if row is not None and row[0] is not None else 0)
+        return newest
 
     def _is_behind(self, last: Closed) -> bool:
         """Whether the last epoch was cut short because too much had happened for one."""
@@ -204,6 +217,8 @@ class Inventories:
                 "statement": statement_id(payload),
                 "envelope": format_envelope(sign_statement(payload, self._place.signer)),
                 "delta": data,
+                # A site that joined later takes the earlier epochs in; their inventories are not its own.
+                "posted": self._place.rules().site not in announced.cut,
             },
         )
         return True

@@ -4,8 +4,8 @@
 select epoch, cut, closed_at, encode(statement, 'hex'), envelope from regions.inventory order by epoch desc limit 1;
 
 -- name: add_inventory
-insert into regions.inventory (epoch, cut, closed_at, statement, envelope, delta)
-values (%(epoch)s, %(cut)b, %(closed_at)s, decode(%(statement)s, 'hex'), %(envelope)b, %(delta)b);
+insert into regions.inventory (epoch, cut, closed_at, statement, envelope, delta, posted)
+values (%(epoch)s, %(cut)b, %(closed_at)s, decode(%(statement)s, 'hex'), %(envelope)b, %(delta)b, %(posted)s);
 
 -- name: unposted
 select epoch, envelope, delta from regions.inventory where not posted order by epoch;
@@ -37,6 +37,10 @@ where handle = any(%(handles)b);
 select site, position, handle, body from regions.event
 where kind = 'removed' and site = %(site)s and position <= %(upto)s
     and (position > %(after)s or handle = any(%(handles)b));
+
+-- name: newest_removal
+select max((convert_from(body, 'UTF8')::json ->> 'time')::bigint) from regions.event
+where kind = 'removed' and site = %(site)s and position > %(after)s and position <= %(upto)s;
 
 -- name: first_removal
 select distinct on (handle) handle, body from regions.event

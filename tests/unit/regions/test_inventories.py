@@ -91,6 +91,17 @@ def test_what_was_removed_after_the_cut_is_still_held_at_it(pair: Pair) -> None:
     assert pair.world.check(mine, pair.evidence(mine, 1)).outcome == Outcome.VERIFIED
 
 
+def test_another_sites_clock_may_be_ahead(pair: Pair) -> None:
+    mine = pair.upload(b"erased by a fast clock")
+    until(pair.caught_up)
+    pair.erase(mine, 1, now=pair.world.now + 120)
+    pair.close()
+    pair.world.later(120)
+    same(pair)
+    assert inventories_of(pair)[0].time == pair.world.now
+    assert pair.world.check(mine, pair.evidence(mine)).outcome == Outcome.VERIFIED
+
+
 def test_two_removals_of_one_object(pair: Pair) -> None:
     """The customer asked at one site while the other one removed it by its time: the earlier counts, at both."""
     mine = pair.upload(b"erased at both sites")
@@ -150,6 +161,17 @@ def test_a_restarted_site_goes_on(pair: Pair) -> None:
     pair.close()
     same(pair)
     assert pair.world.check(mine, pair.evidence(mine)).outcome == Outcome.VERIFIED
+
+
+def test_sites_that_leave_and_join(pair: Pair) -> None:
+    """What a site took stays in the inventories when it is gone; one that was not there logs nothing of that time."""
+    for site in pair.sites:
+        with site.place.database.transaction() as connection:
+            connection.execute("insert into regions.journal (site) values ('geneva') on conflict do nothing")
+    pair.upload(b"beside a third journal")
+    pair.close()
+    assert inventories_of(pair)[0].journals["geneva"] == 0
+    same(pair)
 
 
 def test_epochs_come_when_they_are_due(pair: Pair) -> None:

@@ -45,9 +45,10 @@ def _misplaced(history: History, record: Record) -> Iterator[str]:
 
 
 def _unchained(history: History, record: Record, said: dict[tuple[str, str, int], Record]) -> Iterator[str]:
-    """An inventory follows on the site's own; the first of a site that joined later follows on another site's."""
+    """An inventory follows on the site's own. The first that a site logs may follow on one that was not its to log."""
     says: Inventory = record.predicate
-    if says.previous is None:
+    joined = min(epoch for region, site, epoch in said if (region, site) == (says.region, says.site)) == says.epoch
+    if says.previous is None or (joined and says.previous not in history.records):
         return
     before = history.records.get(says.previous)
     own = said.get((says.region, says.site, says.epoch - 1))
