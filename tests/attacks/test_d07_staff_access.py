@@ -11,11 +11,24 @@ Seen: the refusal names why, and is in the ledger; the auditor's rule `access` n
 from pathlib import Path
 
 import pytest
-from custodians import CUSTODIAN, REGION, SITE, Guarded, Moment, asking, grant_access, guarded, guarded_world, say
+from custodians import (
+    CUSTODIAN,
+    CUSTODY,
+    REGION,
+    SITE,
+    Guarded,
+    Moment,
+    asking,
+    grant_access,
+    guarded,
+    guarded_world,
+    say,
+)
 from glasshouse_verify.receipt import Access, Step
 from glasshouse_verify.statement import Use, make_statement
 from onlookers import alarms
-from world import NOW, World, digest
+from region_world import RegionWorld
+from world import NOW, World, charter_key, digest
 
 from glasshouse.regions.access import Accesses
 from glasshouse.regions.custody_reports import ended_accesses, refusals_to_log, tallies_to_log
@@ -201,3 +214,18 @@ def test_attack_opened_and_not_logged() -> None:
     assert "of which 0 uses are logged" in alarms(world)["access"][0]
     say(world, "custody", Step.TALLY, counts={grant: 1, "analysis": 5}, site=SITE)
     assert "2 data keys were opened under the grant" in alarms(world)["access"][1]
+
+
+def test_attack_a_job_that_opens_more_than_there_is() -> None:
+    """A site that opens everything over and over under a job's name: the counts stand beside the inventory's."""
+    world = RegionWorld(parties={"council": {"keys": {CUSTODY.keyid: charter_key(CUSTODY, "bern", ["access"])}}})
+    world.keys["custody"] = CUSTODY
+    world.take(b"the only object")
+    for count, found in (
+        (2, []),
+        (3, ["3 data keys were opened at zurich-1 for analysis, where 1 objects were ever stored"]),
+    ):
+        say(world, "custody", Step.TALLY, party="council", counts={"analysis": count}, site=SITE)
+        assert alarms(world).get("access", []) == []
+        world.close()
+        assert alarms(world).get("access", []) == found

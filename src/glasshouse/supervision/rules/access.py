@@ -1,5 +1,6 @@
 """Access: nobody looks without a request and the custodian's grant; its tallies stay within what was allowed."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -69,6 +70,9 @@ def _use_fault(accesses: Accesses, course: Course, use: Record) -> str:
 
 def _tallies(scene: Scene, accesses: Accesses) -> Iterator[Alarm]:
     granted = {grant.id: course for course in accesses.courses.values() for grant in course.grants}
+    inventories: dict[str, list[Record]] = {}
+    for shown in scene.history.standing(Use.INVENTORY):
+        inventories.setdefault(shown.predicate.region, []).append(shown)
     counted: Counter[str] = Counter()
     for record in accesses.of(Step.TALLY):
         said: Access = record.predicate
@@ -81,7 +85,7 @@ def _tallies(scene: Scene, accesses: Accesses) -> Iterator[Alarm]:
                 counted[reason] += count
                 text = _grant_tally(accesses, course, reason, counted[reason], record)
             else:
-                text = _job_tally(scene, record, reason, count)
+                text = _job_tally(inventories.get(said.region, []), record, reason, count)
             if text:
                 yield Alarm(about=(record.id,), text=text)
 
@@ -95,20 +99,16 @@ def _grant_tally(accesses: Accesses, course: Course, grant: str, total: int, rec
     return f"{total} data keys were opened under {name}, of which {used} uses are logged" if total > used else ""
 
 
-def _job_tally(scene: Scene, record: Record, job: str, count: int) -> str:
+def _job_tally(inventories: list[Record], record: Record, job: str, count: int) -> str:
     said: Access = record.predicate
     if job not in JOBS:
         return f"{count} data keys were opened at {said.site} for {job}, which is neither a job nor a grant"
-    stored = _stored_after(scene, record)
-    if stored is not None and count > ATTEMPTS_PER_OBJECT * stored:
+    # What had been stored when the keys were counted, the first inventory after that shows.
+    place = bisect_right(inventories, record.index, key=lambda shown: shown.index)
+    if place == len(inventories):
+        return ""
+    following: Inventory = inventories[place].predicate
+    stored = following.counts.stored
+    if count > ATTEMPTS_PER_OBJECT * stored:
         return f"{count} data keys were opened at {said.site} for {job}, where {stored} objects were ever stored"
     return ""
-
-
-def _stored_after(scene: Scene, record: Record) -> int | None:
-    """How many objects the region had ever stored by the first inventory after a tally; None before that."""
-    for following in scene.history.standing(Use.INVENTORY):
-        shown: Inventory = following.predicate
-        if following.index > record.index and shown.region == record.predicate.region:
-            return shown.counts.stored
-    return None
