@@ -134,7 +134,7 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
         accounts=Accounts(database),
         holdings=Holdings(database, settings.region),
         pace=Pace(settings.requests_per_second),
-        indicators=None if settings.indicators is None else _indicators(node, node.directory / settings.indicators),
+        indicators=_indicators(node, settings),
         max_file_bytes=settings.max_file_bytes,
     )
     return [Mount("/", create_site_app(site))]
@@ -178,15 +178,29 @@ def _peers(place: Place, intake: Intake, own: Credentials, settings: IntakeSetti
         thread.join(STOP_SECONDS)
 
 
-def _indicators(node: Node, path: Path) -> Indicators:
-    """A released hash list. Nothing is answered from a file that the customer's gate does not let through."""
+def _indicators(node: Node, settings: IntakeSettings) -> Indicators | None:
+    """What look-ups are answered from. A list that does not stand any more stops look-ups, and nothing else."""
+    if settings.indicators is None:
+        return None
+    try:
+        return released_list(node.directory / settings.indicators, node.pin, int(time.time()))
+    except SettingsError as error:
+        _LOG.critical("look-ups are not answered: %s", error)
+        return None
+
+
+def released_list(path: Path, pin: bytes, now: int) -> Indicators:
+    """A released hash list, with its evidence beside it. Raises SettingsError for one that the gate holds back.
+
+    `pin` is the payload of the first charter, `now` Unix seconds.
+    """
     proof = path.with_name(f"{path.name}.evidence")
     try:
         sha256, evidence = digest_of(path)[0], parse_evidence(proof.read_bytes())
     except OSError as error:
         fix = f"Put the released list there, and its evidence beside it as {proof.name}: glasshouse evidence get."
         raise SettingsError("intake.indicators", f"{error.filename}: {error.strerror}", fix) from error
-    report = check_file(node.pin, evidence, sha256, int(time.time()))
+    report = check_file(pin, evidence, sha256, now)
     if report.outcome != Outcome.VERIFIED:
         said = next((claim.text for claim in report.claims if claim.outcome), "")
         fix = "Take a list of a release that stands, with new evidence."
