@@ -2,6 +2,8 @@
 
     python3 compile_rules.py NAME TOP       reads TOP/**/*.yar[a], writes /build/out/NAME.rules.tar and NAME.yarc
 
+A list of indicators beside them, iocs/hash-iocs.txt, goes along as it is: NAME.hash-iocs.txt.
+
 The archive holds `rules.json` (compiler, externals, file names in order, digest of the compiled form), then the files
 in that order, each with its `include` lines replaced by what they include. Files are ordered by the bytes of their
 paths.
@@ -23,6 +25,7 @@ import yara_x
 EXTERNALS = {"extension": "", "filename": "", "filepath": "", "filetype": "", "owner": ""}
 INCLUDE = re.compile(r'^[ \t]*include[ \t]+"([^"\n]+)"[^\n]*$', re.MULTILINE)
 MAX_DEPTH = 8
+INDICATORS = Path("iocs/hash-iocs.txt")
 
 
 def flatten(path: Path, depth: int = 0) -> str:
@@ -65,6 +68,8 @@ def main() -> None:
             info = tarfile.TarInfo(member)
             info.size, info.mtime = len(data), int(os.environ["SOURCE_DATE_EPOCH"])
             archive.addfile(info, io.BytesIO(data))
+    if INDICATORS.exists():
+        (out / f"{name}.hash-iocs.txt").write_bytes(INDICATORS.read_bytes())
     print(f"{len(sources)} files, compiled by {description['compiler']}")
 
 

@@ -18,6 +18,7 @@ from glasshouse.conveyor.opaque import copied_from_source
 from glasshouse.conveyor.rules import check_compiled, read_rules
 from glasshouse.conveyor.source import FetchedSource, fetch_source
 from glasshouse.conveyor.tree import scan_tree
+from glasshouse.regions.reputation import load_list
 
 
 def fetched(name: str, tmp_path: Path) -> FetchedSource:
@@ -91,3 +92,7 @@ def test_rule_databases(name: str, files: int, tmp_path: Path) -> None:
     assert len(rules.sources) == files
     assert list(rules.sources) == sorted(rules.sources, key=lambda path: path.encode())
     check_compiled(outputs[f"{name}.rules.tar"], outputs[f"{name}.yarc"])
+    lists = [file for file in outputs if file.endswith(".hash-iocs.txt")]
+    assert len(lists) == (name == "signature-base")
+    for file in lists:
+        assert len(load_list(outputs[file], name, "1")) > 1000

@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 from cryptography.hazmat.primitives.serialization import Encoding
 from glasshouse_verify.codec import decode
+from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.evidence import parse_evidence
 from glasshouse_verify.gate import check_file
 from glasshouse_verify.report import Outcome
@@ -30,7 +31,7 @@ from glasshouse.regions.client import digest_of
 from glasshouse.regions.customers.accounts import Accounts
 from glasshouse.regions.customers.holdings import Holdings
 from glasshouse.regions.customers.pace import Pace
-from glasshouse.regions.errors import SiteRefused
+from glasshouse.regions.errors import InvalidInput, SiteRefused
 from glasshouse.regions.intake import Intake
 from glasshouse.regions.keeping.keeper import Keeper
 from glasshouse.regions.keys.opening import open_keys
@@ -184,7 +185,7 @@ def _indicators(node: Node, settings: IntakeSettings) -> Indicators | None:
         return None
     try:
         return released_list(node.directory / settings.indicators, node.pin, int(time.time()))
-    except SettingsError as error:
+    except (SettingsError, InvalidInput, VerifyError) as error:
         _LOG.critical("look-ups are not answered: %s", error)
         return None
 
