@@ -124,6 +124,7 @@ def pair(program: str, directory: Path) -> Iterator[int]:
         for number in (1, 0):
             command = [sys.executable, "-m", "bench.intake_sites", program, str(directory), str(number)]
             processes.append(subprocess.Popen([*command, *map(str, ports)]))
+            (directory / f"{number}.pid").write_text(str(processes[-1].pid))
         for port in ports:
             wait_for(port, processes)
         yield ports[0]
@@ -132,6 +133,11 @@ def pair(program: str, directory: Path) -> Iterator[int]:
             process.send_signal(signal.SIGINT)
         for process in processes:
             process.wait()
+
+
+def process_ids(directory: Path) -> list[int]:
+    """Of both sites of a pair."""
+    return [int((directory / f"{number}.pid").read_text()) for number in (0, 1)]
 
 
 def prepare(directory: Path, ports: list[int]) -> None:
