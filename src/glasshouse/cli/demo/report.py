@@ -84,7 +84,7 @@ class Report:
     def _sections(self) -> Iterable[tuple[str, str, Sequence[Markup]]]:
         names = {place.name for place in self.shipped}
         if self.shipped:
-            cards = [self._file(place) for place in self.shipped]
+            cards = [self._file(place, shown=place == self.shipped[0]) for place in self.shipped]
             yield "files", "What was proven of each file", (_cards(cards),)
         for told in self.told:
             others = [proof for proof in told.proven if proof.about not in names]
@@ -137,7 +137,7 @@ class Report:
 
     # --- files ------------------------------------------------------------------------------------------------------
 
-    def _file(self, place: Path) -> Markup:
+    def _file(self, place: Path, *, shown: bool) -> Markup:
         with place.open("rb") as stream:
             sha256 = file_digest(stream, "sha256").hexdigest()
         proofs = [proof for proof in self.proven if proof.about == place.name]
@@ -156,7 +156,10 @@ class Report:
             data_state=state,
         )
         sha = tag("p", "SHA-256 ", tag("code", digest(sha256)), class_="digest small")
-        return tag("li", title, sha, self._ways(place), self._claims(proofs), _again(proofs), class_="card file")
+        claims = f"What was proven, and by whom: {_count(len(_by_topic(proofs)), 'claim')}"
+        proven = tag("details", tag("summary", claims), self._claims(proofs), open=shown)
+        kind = "card file first" if shown else "card file"
+        return tag("li", title, sha, self._ways(place), proven, _again(proofs), class_=kind)
 
     def _ways(self, place: Path) -> Markup:
         evidence, page = self._evidence(place), self.root / "evidence" / f"{place.name}.html"
