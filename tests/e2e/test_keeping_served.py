@@ -125,6 +125,28 @@ def test_a_scrub_beside_the_server_repairs(nodes: Nodes, customer: Path) -> None
     assert nodes.run("zurich-2", "vault", "scrub")["repaired"] == []
 
 
+def test_killed_between_the_removal_and_the_deletion(nodes: Nodes, customer: Path) -> None:
+    handle = send(customer, "killed.exe", b"removed by a process that is killed")
+    command(customer, "uploads", "erase", handle)
+    process = nodes.stage.processes.pop("zurich-1-serve")
+    process.kill()
+    process.wait(60)
+    nodes.serve("zurich-1")
+    until(lambda: state(customer, handle) == "removed" and ciphertexts(nodes, handle) == [])
+
+
+def test_a_rekeying_waits_for_the_custodian_and_goes_on(nodes: Nodes, customer: Path, tmp_path: Path) -> None:
+    handle = send(customer, "waiting.exe", b"wrapped anew later")
+    nodes.stage.stop("council", "serve")
+    broken = nodes.stage.attempt("vault", "rekey", "--node", nodes.stage.node("zurich-1"))
+    assert broken.returncode == 1
+    assert "does not answer" in broken.stderr
+    nodes.serve("council")
+    done = nodes.run("zurich-1", "vault", "rekey")
+    assert (done["wrapped"] > 0, len(done["destroyed"])) == (True, 1)
+    assert read(nodes, handle, tmp_path / "after") == b"wrapped anew later"
+
+
 def test_an_amendment_ends_a_category_and_a_hold_outlives_it(nodes: Nodes, customer: Path) -> None:
     held, gone = (send(customer, f"{name}.exe", name.encode(), "unknown") for name in ("held", "gone"))
     nodes.run("zurich-1", "vault", "hold", held, "--purpose", "a court asks")
