@@ -271,6 +271,50 @@ def test_a_fault_lasts_as_long_as_its_cause(world: Overseen) -> None:
     assert [use for use in world.audit() if use == Use.INSPECTION][2:] == [Use.INSPECTION]
 
 
+def test_the_site_whose_rows_have_no_fault_is_followed(world: Overseen) -> None:
+    """One site alone publishes rows that no delta leads to, and is first; the books go on with the other's."""
+    mine = lived(world, 1)[1]
+    world.audit()
+    honest, later = world.rows.copy(), world.take(b"later")
+    row = world.rows.held.pop(receipt_of(mine).handle)
+    world.close("zurich-2", counts=replace(world.counts(), pending=2))
+    assert any("the held rows are not those" in text for text in world.said()["inventory-rows"])
+    world.audit()
+    assert world.books.epoch("au") == 1
+    assert honest.held
+    world.rows.held[str(row["key"])] = row
+    world._before.held.pop(str(row["key"]), None)
+    world._before.held[str(row["key"])] = row
+    world._before.held.pop(receipt_of(later).handle, None)
+    world.epoch -= 1
+    world.close("zurich-1")
+    world.audit()
+    assert world.books.epoch("au") == 2
+    assert len(world.said()["inventory-rows"]) == 1
+    world.later(DAY)
+    world.take(b"and both agree again")
+    world.close()
+    world.audit()
+    epochs = [record.predicate.epoch for record in world.history.standing(Use.INSPECTION)]
+    assert epochs == [1, 3]
+
+
+def test_inventories_of_others_lead_nowhere(world: Overseen) -> None:
+    """A site of another region cannot put its rows into the books of this one."""
+    world.take()
+    world.rows.held[digest(b"invented")] = {"commitment": digest(b"x"), "key": digest(b"invented")}
+    world.close("zurich-1", signers=("zurich-2",))
+    world.audit()
+    assert world.books.epoch("au") == 0
+    del world.rows.held[digest(b"invented")]
+    world._before = type(world.rows)({}, {})
+    world.epoch, world.last = 0, {}
+    world.close()
+    world.audit()
+    assert world.books.epoch("au") == 1
+    assert [record.predicate.epoch for record in world.history.standing(Use.INSPECTION)] == [1]
+
+
 @pytest.mark.parametrize("data", [b"", b"{}\n", b"no json\n"])
 def test_a_delta_that_cannot_be_read(world: Overseen, data: bytes) -> None:
     world.take()

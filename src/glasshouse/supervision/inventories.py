@@ -51,12 +51,28 @@ Series = Mapping[str, Mapping[int, Mapping[str, Record]]]
 
 
 def series(history: History) -> Series:
-    """The standing inventories of a ledger."""
+    """The standing inventories of a ledger, without those that are not their site's to log."""
     found: dict[str, dict[int, dict[str, Record]]] = {}
     for record in sorted(history.standing(Use.INVENTORY), key=lambda record: record.predicate.epoch):
         says: Inventory = record.predicate
-        found.setdefault(says.region, {}).setdefault(says.epoch, {}).setdefault(says.site, record)
+        if misplaced(history, record) is None:
+            found.setdefault(says.region, {}).setdefault(says.epoch, {}).setdefault(says.site, record)
     return found
+
+
+def misplaced(history: History, record: Record) -> str | None:
+    """Why an inventory is not one of the site that it names; None where it is."""
+    says: Inventory = record.predicate
+    region = region_at(history.chain, record.index, says.region)
+    site = None if region is None else region.sites.get(says.site)
+    keys = (history.chain.newest.charter.key(kid) for kid in record.keyids)
+    if region is None or site is None or site.party != says.party:
+        return "is of a site that the charter does not have in that region"
+    if says.site not in {key.site for key in keys if key is not None}:
+        return "is signed by no key of that site"
+    if says.epoch < region.epoch:
+        return f"is made under rules that begin with epoch {region.epoch}"
+    return None
 
 
 def region_at(chain: Chain, index: int, name: str) -> Region | None:
@@ -86,6 +102,8 @@ class Books:
         self._database.execute("pragma journal_mode = wal")
         self._database.executescript(_SCHEMA + SCHEMA)
         self._trees: dict[tuple[str, int], _Trees] = {}
+        # Faults of inventories that wait for those of other sites, by their statements.
+        self._waiting: dict[str, list[str]] = {}
 
     def close(self) -> None:
         """Close the file."""
@@ -98,34 +116,61 @@ class Books:
         self.close()
 
     def take(self, history: History, blob: Callable[[str], bytes | None]) -> None:
-        """Take in the epochs that follow on what is here, as far as their deltas can be had."""
+        """Take in the epochs that follow on what is here, as far as their deltas can be had.
+
+        Where the sites' deltas differ, the first that has no fault is taken, and the first of all if each has some;
+        that is decided once every site of the region has spoken, or one has gone on to the next epoch.
+        """
         for region, epochs in series(history).items():
             taken = self.epoch(region)
             while (sites := epochs.get(taken + 1)) is not None:
-                record = min(sites.values(), key=lambda record: record.index)
-                data = blob(record.predicate.delta)
-                if data is None:
+                records = sorted(sites.values(), key=lambda record: record.index)
+                rules = region_at(history.chain, records[-1].index, region)
+                spoken = taken + 2 in epochs or rules is None or not set(rules.sites) - set(sites)
+                if not self._choose(records, blob, history.chain, spoken=spoken):
                     break
-                self._take(record, data, history.chain)
                 taken += 1
+
+    def _choose(
+        self, records: list[Record], blob: Callable[[str], bytes | None], chain: Chain, *, spoken: bool
+    ) -> bool:
+        """Take one of the sites' deltas of an epoch; False where it is too early for that."""
+        bad: dict[str, tuple[Record, bytes]] = {}
+        for record in records:
+            if record.predicate.delta in bad or (record.id in self._waiting and not spoken):
+                continue
+            data = blob(record.predicate.delta)
+            if data is None:
+                continue
+            faults = self._take(record, data, chain, with_faults=False)
+            if not faults:
+                self._keep_faults([other for other, _ in bad.values()])
+                return True
+            self._waiting[record.id], bad[record.predicate.delta] = faults, (record, data)
+        if not (bad and spoken):
+            return False
+        first, *others = bad.values()
+        self._take(*first, chain, with_faults=True)
+        self._keep_faults([record for record, _ in (first, *others)])
+        return True
+
+    def _keep_faults(self, records: list[Record]) -> None:
+        """Keep what was wrong with inventories for good."""
+        rows = [(r.id, number, text) for r in records for number, text in enumerate(self._waiting.get(r.id, []))]
+        self._database.executemany("insert or replace into fault values (?, ?, ?)", rows)
+        for record in records:
+            self._waiting.pop(record.id, None)
 
     def epoch(self, region: str) -> int:
         """The last epoch taken in; 0 before the first."""
         (number,) = self._database.execute("select max(epoch) from taken where region = ?", (region,)).fetchone()
         return number or 0
 
-    def statement(self, region: str, epoch: int) -> str | None:
-        """The inventory by whose delta an epoch was taken in."""
-        row = self._database.execute(
-            "select statement from taken where region = ? and epoch = ?", (region, epoch)
-        ).fetchone()
-        return None if row is None else row[0]
-
     def faults(self) -> dict[str, tuple[str, ...]]:
         """What was wrong with the rows, in words, by the inventory that brought it."""
         rows = self._database.execute("select statement, text from fault order by statement, number").fetchall()
-        grouped = groupby(rows, key=lambda row: str(row[0]))
-        return {statement: tuple(text for _, text in found) for statement, found in grouped}
+        kept = {statement: tuple(text for _, text in found) for statement, found in groupby(rows, key=_first)}
+        return kept | {statement: tuple(texts) for statement, texts in self._waiting.items()}
 
     def erasures(self) -> dict[str, Erased]:
         """What was said of erasures, by the inventory that said it."""
@@ -133,26 +178,26 @@ class Books:
 
     # One epoch
 
-    def _take(self, record: Record, data: bytes, chain: Chain) -> None:
+    def _take(self, record: Record, data: bytes, chain: Chain, *, with_faults: bool) -> list[str]:
+        """Apply a delta and return what is wrong with it; with faults it is taken only where the caller says so."""
         says: Inventory = record.predicate
         depth = says.held.depth
         with closing(self._database.cursor()) as cursor:
             cursor.execute("begin immediate")
             try:
                 faults = list(self._apply(cursor, record, data, chain)) if depth <= DEPTH else [f"its depth is {depth}"]
-                cursor.executemany(
-                    "insert into fault values (?, ?, ?)",
-                    [
-                        (record.id, n, f"inventory {says.epoch} of {says.region}: {text}")
-                        for n, text in enumerate(faults)
-                    ],
-                )
-                cursor.execute("insert into taken values (?, ?, ?, ?)", (says.region, says.epoch, depth, record.id))
-                cursor.execute("commit")
+                if not faults or with_faults:
+                    place = (says.region, says.epoch, depth, record.id)
+                    cursor.execute("insert into taken values (?, ?, ?, ?)", place)
+                    cursor.execute("commit")
+                else:
+                    cursor.execute("rollback")
+                    self._trees.clear()
             except BaseException:
                 cursor.execute("rollback")
                 self._trees.clear()
                 raise
+        return [f"inventory {says.epoch} of {says.region}: {text}" for text in faults]
 
     def _apply(self, cursor: sqlite3.Cursor, record: Record, data: bytes, chain: Chain) -> Iterator[str]:
         """Apply a delta to the rows; yields what is wrong with it."""
@@ -241,6 +286,10 @@ class Books:
             root, size = shard_root(leaf_hash(row) for (row,) in rows)
             tree.put(prefix, root, size)
             cursor.execute("insert or replace into shard values (?, ?, ?, ?, ?)", (region, name, prefix, root, size))
+
+
+def _first(row: tuple[str, str]) -> str:
+    return row[0]
 
 
 def _may_follow(old: Tombstone, new: Tombstone) -> bool:

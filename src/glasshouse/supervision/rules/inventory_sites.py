@@ -6,7 +6,7 @@ from glasshouse_verify.receipt import Inventory
 from glasshouse_verify.statement import Use
 
 from glasshouse.ledger.history import History, Record
-from glasshouse.supervision.inventories import region_at, series
+from glasshouse.supervision.inventories import misplaced, series
 from glasshouse.supervision.rules.scene import Alarm, Scene
 
 NAME = "inventory-sites"
@@ -19,29 +19,19 @@ def check(scene: Scene) -> Iterable[Alarm]:
     for record in history.standing(Use.INVENTORY):
         says: Inventory = record.predicate
         name = f"inventory {says.epoch} of {says.region} at {says.site}"
+        if fault := misplaced(history, record):
+            # What is not the site's to say contradicts nothing that it says.
+            yield Alarm(about=(record.id,), text=f"{name} {fault}")
+            continue
         first = said.setdefault((says.region, says.site, says.epoch), record)
         if first is not record:
             yield Alarm(about=(first.id, record.id), text=f"{name} was logged twice, with different contents")
-        yield from (Alarm(about=(record.id,), text=f"{name} {fault}") for fault in _misplaced(history, record))
+        if says.charter not in {link.id for link in history.chain.links if link.index < record.index}:
+            yield Alarm(about=(record.id,), text=f"{name} names a charter that is not in the chain")
         yield from (Alarm(about=(record.id,), text=f"{name} {fault}") for fault in _unchained(history, record, said))
     for region, epochs in series(history).items():
         for epoch, sites in epochs.items():
             yield from _disagreeing(region, epoch, list(sites.values()))
-
-
-def _misplaced(history: History, record: Record) -> Iterator[str]:
-    says: Inventory = record.predicate
-    region = region_at(history.chain, record.index, says.region)
-    site = None if region is None else region.sites.get(says.site)
-    keys = (history.chain.newest.charter.key(kid) for kid in record.keyids)
-    if region is None or site is None or site.party != says.party:
-        yield "is of a site that the charter does not have in that region"
-    elif says.site not in {key.site for key in keys if key is not None}:
-        yield "is signed by no key of that site"
-    elif says.epoch < region.epoch:
-        yield f"is made under rules that begin with epoch {region.epoch}"
-    if says.charter not in {link.id for link in history.chain.links if link.index < record.index}:
-        yield "names a charter that is not in the chain"
 
 
 def _unchained(history: History, record: Record, said: dict[tuple[str, str, int], Record]) -> Iterator[str]:
