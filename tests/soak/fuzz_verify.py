@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of every parser of the verifier, with atheris (dependency group "soak").
+"""Coverage-guided fuzzing of every parser of the verifier, and of what auditors read, with atheris (dependency group "soak").
 
     python tests/soak/fuzz_verify.py [TARGET SECONDS] [libFuzzer options] [CORPUS]
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["glasshouse_verify"]):
+with atheris.instrument_imports(include=["glasshouse_verify", "glasshouse.regions.delta"]):
     from glasshouse_verify import (
         checkpoint,
         codec,
@@ -27,6 +27,7 @@ with atheris.instrument_imports(include=["glasshouse_verify"]):
         note,
         policy,
         policy_file,
+        receipt_check,
         row,
         sshsig,
         tile,
@@ -34,6 +35,8 @@ with atheris.instrument_imports(include=["glasshouse_verify"]):
     )
     from glasshouse_verify.errors import FormatError
     from glasshouse_verify.tree import inclusion_proof
+
+    from glasshouse.regions import delta
 
 
 def fuzz_note(data: bytes) -> None:
@@ -94,6 +97,14 @@ def fuzz_evidence(data: bytes) -> None:
     same(evidence.format_evidence(evidence.parse_evidence(data)), data)
 
 
+def fuzz_receipt_evidence(data: bytes) -> None:
+    same(receipt_check.format_receipt_evidence(receipt_check.parse_receipt_evidence(data)), data)
+
+
+def fuzz_delta(data: bytes) -> None:
+    same(delta.format_delta(delta.parse_delta(data)), data)
+
+
 def fuzz_sshsig(data: bytes) -> None:
     """Lines may be broken elsewhere: what is written again must mean the same."""
     parsed = sshsig.parse_sshsig(data)
@@ -152,6 +163,7 @@ def honest_examples() -> dict[str, bytes]:
     from lineages import example
     from lineages import signature as ssh_signature
     from notary import Notary, Tree, signed, witness
+    from region_world import pages
     from world import World
 
     log, cosigner, tree = Notary("example.com/log"), witness("w.example"), Tree(9)
@@ -162,6 +174,7 @@ def honest_examples() -> dict[str, bytes]:
     initiative = World()
     initiative.honest()
     history, *_ = example()
+    region = pages()
     return {
         "note": note.format_note(signed_note),
         "vkey": note.format_vkey(log.key).encode(),
@@ -176,6 +189,8 @@ def honest_examples() -> dict[str, bytes]:
         "tile_path": b"tile/entries/x001/x234/067.p/8",
         "bundle": tile.format_bundle([b"one", b"", b"three"]),
         "evidence": evidence.format_evidence(initiative.evidence()),
+        "receipt_evidence": encoding.format_json(region["receipt-evidence"]),
+        "delta": region["inventory-delta"].encode(),
         "sshsig": ssh_signature("ann", b"message"),
         "commit": history.objects[1][1],
         "tag": history.objects[2][1],
