@@ -10,6 +10,7 @@ Seen: HTTP 408, 411, 413, 422 or 429 with the field that is wrong; nothing of it
 
 import contextlib
 import hashlib
+import select
 import socket
 import zlib
 from collections.abc import Iterator
@@ -164,6 +165,17 @@ def test_attack_one_byte_and_then_silence(region: Counters) -> None:
         connection.sendall(b"x")
         answer = answer_on(connection)
     assert answer.startswith(b"HTTP/1.1 408 "), answer
+    until(lambda: clean(region, before))
+
+
+def test_attack_a_byte_now_and_then(region: Counters) -> None:
+    """Never silent for long, and never done: the whole has to come at a certain pace."""
+    before = region.first.objects()
+    with raw(region, 1_000_000) as connection, contextlib.suppress(ConnectionError):
+        while not select.select([connection], [], [], 0.2)[0]:
+            connection.sendall(b"x")
+        answer = answer_on(connection)
+        assert answer.startswith(b"HTTP/1.1 408 "), answer
     until(lambda: clean(region, before))
 
 

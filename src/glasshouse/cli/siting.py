@@ -75,12 +75,7 @@ def standing_of(node: Node, settings: IntakeSettings) -> Iterator[tuple[Session,
     """What the site goes by, kept up to date while the block runs. Raises SiteRefused, LedgerError, KeyUnavailable."""
     mine = configured(node, settings)
     with open_session(node.directory, PURPOSE) as session:
-        try:
-            session.follow()
-        except LedgerError as error:
-            if not session.view.size:
-                raise
-            _LOG.warning("the site goes by what it knows of the ledger: %s", error)
+        _catch_up(node, session)
         standing, stop = SiteStanding(mine, session.history.chain.newest), threading.Event()
         watch = threading.Thread(target=_watch, args=(session, standing, stop), name="charter")
         watch.start()
@@ -89,6 +84,18 @@ def standing_of(node: Node, settings: IntakeSettings) -> Iterator[tuple[Session,
         finally:
             stop.set()
             watch.join()
+
+
+def _catch_up(node: Node, session: Session) -> None:
+    """Follow the ledger before anything is served. A ledger of the node itself is served only after this."""
+    if node.settings.ledger is not None:
+        return
+    try:
+        session.follow()
+    except LedgerError as error:
+        if not session.view.size:
+            raise
+        _LOG.warning("the site goes by what it knows of the ledger: %s", error)
 
 
 def _watch(session: Session, standing: SiteStanding, stop: threading.Event) -> None:
