@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of every parser of the verifier, and of what auditors read, with atheris (dependency group "soak").
+"""Coverage-guided fuzzing of the parsers of the verifier and of auditors, with atheris (dependency group "soak").
 
     python tests/soak/fuzz_verify.py [TARGET SECONDS] [libFuzzer options] [CORPUS]
 
