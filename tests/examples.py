@@ -222,7 +222,7 @@ def node_settings() -> NodeSettings:
                 "peer_listen": "127.0.0.1:8472",
                 "peer": "https://zurich-1.acme.example:8444",
                 "custody": "site",
-                "indicators": "/srv/signature-base/iocs",
+                "indicators": "/srv/signature-base.hash-iocs.txt",
                 "requests_per_second": 50.0,
                 "max_file_bytes": 5_368_709_120,
             },

@@ -135,7 +135,7 @@ class IntakeSettings(Settings):
     """A site of a region: what it takes customers' data for, and where the region's other sites reach it.
 
     `peer` is their way to it where that is not https:// and `peer_listen`; `custody` what its operator counts on, which
-    must be what the charter says; `indicators` a released rule database (its directory, or a list of hashes).
+    must be what the charter says; `indicators` a released list of hashes, with its evidence beside it.
     """
 
     region: Id
@@ -145,6 +145,7 @@ class IntakeSettings(Settings):
     indicators: str | None = None
     requests_per_second: float = Field(default=100.0, gt=0)
     scrub_hours: float = Field(default=24.0, gt=0)
+    rekey_days: float = Field(default=14.0, gt=0)
     max_file_bytes: int = Field(default=64 * 2**30, gt=0)
 
 
