@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from glasshouse.cli.demo.cheats import play_cheats
 from glasshouse.cli.demo.conveyor_move import move_conveyor
+from glasshouse.cli.demo.data import keep_data
 from glasshouse.cli.demo.record import Record, Told, load_record
 from glasshouse.cli.demo.story import Story
 
@@ -65,6 +66,11 @@ CHAPTERS: dict[str, Chapter] = {
         tell=play_cheats,
         needs=("check",),
     ),
+    "data": Chapter(
+        title="customers' files go where the charter says, and what becomes of them can be proven",
+        tell=keep_data,
+        needs=("charter",),
+    ),
 }
 
 
@@ -81,6 +87,7 @@ def tell(story: Story, name: str | None) -> tuple[Record, list[Told]]:
         story.say(f"going on with the stage in {story.stage.root}")
         story.resume()
         needed = [one for one in needed if one == name or one not in record.told]
+    story.builds = not {"move", "release"}.isdisjoint(needed)
     return record, [_tell(story, record, one) for one in needed]
 
 
@@ -111,6 +118,7 @@ def _tell(story: Story, record: Record, name: str) -> Told:
     chapter, root = CHAPTERS[name], story.stage.root
     story.proven.clear()
     story.played.clear()
+    story.placed.clear()
     began, started = int(time.time()), time.monotonic()
     if record.told:
         record.begin(name, root)
@@ -122,6 +130,7 @@ def _tell(story: Story, record: Record, name: str) -> Told:
         seconds=round(time.monotonic() - started, 1),
         proven=tuple(story.proven),
         played=tuple(story.played),
+        placed=tuple(story.placed),
     )
     record.end(told, root)
     return told

@@ -64,10 +64,7 @@ def _move(story: Story) -> None:
         again = f"glasshouse ledger lookup {file['released']} --ledger {stage.ledger_url}"
         _prove(story, "same bytes", f"what {sites} build of {name} is identical", VENDOR, again)
     story.say(f"{VENDOR} proposes that only Zurich's country builds and signs from now on; {COUNCIL} votes for it")
-    proposed = load(stage.run("charter", "amend", patch, "--node", stage.node(VENDOR), "--json"))
-    stage.wait("the proposal", lambda: proposed["id"] in story.onlooker().proposals, SECONDS)
-    stage.run("charter", "vote", proposed["id"], "--node", stage.node(COUNCIL))
-    stage.wait("the amendment", lambda: story.onlooker().chain.newest.id == proposed["id"], SECONDS)
+    proposed = story.amend(patch)
     country = moved["place"]["country"]
     text = f"charter {proposed['version']} lets {VENDOR}'s products be built and signed in {country} only"
     _prove(story, "amendment", text, f"{VENDOR}, {COUNCIL}", f"glasshouse charter history --ledger {stage.ledger_url}")

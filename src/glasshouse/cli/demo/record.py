@@ -57,6 +57,15 @@ class Played:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Where a receipt says that a country's data lies: a site, and the country that the site stands in."""
+
+    country: str
+    site: str
+    jurisdiction: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Told:
     """A chapter as it went; `began` is Unix time, `seconds` wall time."""
 
@@ -66,6 +75,7 @@ class Told:
     seconds: float
     proven: tuple[Proof, ...] = ()
     played: tuple[Played, ...] = ()
+    placed: tuple[Placed, ...] = ()
 
 
 @dataclass
@@ -119,4 +129,10 @@ def load_record(root: Path) -> Record | None:
 def _told(document: dict[str, Any]) -> Told:
     proven: Iterable[dict[str, Any]] = document.pop("proven")
     played: Iterable[dict[str, Any]] = document.pop("played")
-    return Told(**document, proven=tuple(Proof(**p) for p in proven), played=tuple(Played(**p) for p in played))
+    placed: Iterable[dict[str, Any]] = document.pop("placed")
+    return Told(
+        **document,
+        proven=tuple(Proof(**p) for p in proven),
+        played=tuple(Played(**p) for p in played),
+        placed=tuple(Placed(**p) for p in placed),
+    )

@@ -21,6 +21,7 @@ from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.evidence import parse_evidence
 from glasshouse_verify.policy import Cosigned
 
+from glasshouse.cli.demo.picture import picture
 from glasshouse.cli.demo.record import Played, Proof, Record, Told
 from glasshouse.cli.page.parts import read, source, styled
 from glasshouse.cli.page.sections import TITLES, Subject, breakable, digest, icon, shown, time_of
@@ -90,7 +91,9 @@ class Report:
             others = [proof for proof in told.proven if proof.about not in names]
             if others:
                 title = told.title[:1].upper() + told.title[1:]
-                yield told.name, title, (_cards([self._matter(about, mine) for about, mine in _grouped(others)]),)
+                shown = (picture(told.placed),) if told.placed else ()
+                matters = _cards([self._matter(about, mine) for about, mine in _grouped(others)])
+                yield told.name, title, (*shown, matters)
         if self.played:
             text = (
                 "Each cheat is played with what the cheater really controls: its keys, its node, its files. Who"

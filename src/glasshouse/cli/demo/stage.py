@@ -114,7 +114,7 @@ class Stage:
 
     def clear(self) -> None:
         """Make an empty stage; what parties have downloaded and unpacked before is kept, each in its own cache."""
-        for name in ("nodes", "downloads", "evidence", "logs", "scratch"):
+        for name in ("nodes", "downloads", "evidence", "customers", "logs", "scratch"):
             shutil.rmtree(self.root / name, ignore_errors=True)
         remove_abandoned(self.root / "nodes")
         for name in (RECORD, "report.html"):

@@ -14,10 +14,11 @@ from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import check_checkpoint
 from glasshouse_verify.statement import Use
 
-from glasshouse.cli.demo.record import Played, Proof
+from glasshouse.cli.demo.record import Placed, Played, Proof
 from glasshouse.cli.demo.report import Ground
 from glasshouse.cli.demo.stage import (
     CAST,
+    COUNCIL,
     OLD_SITE,
     REBUILDER,
     SUPERVISOR,
@@ -93,7 +94,10 @@ class Story:
         self.stage, self.wares, self.extras, self.say = stage, wares, extras, say
         self.proven: list[Proof] = []
         self.played: list[Played] = []
+        self.placed: list[Placed] = []
         self._locks: dict[str, Future[Path]] = {}
+        # Whether products are built in a chapter to come.
+        self.builds = True
         # The one cheat that is wanted, instead of all.
         self.cheat: str | None = None
 
@@ -106,7 +110,8 @@ class Story:
         stage = self.stage
         self.say("every party makes its own node and keys")
         stage.clear()
-        self._begin_locks()
+        if self.builds:
+            self._begin_locks()
         ports = dict(zip(CAST, free_ports(len(CAST)), strict=True))
         dated = next(f"http://127.0.0.1:{port}/timestamp" for cast, port in ports.items() if cast.party == TIMESTAMPER)
         with ThreadPoolExecutor(PARALLEL) as pool:
@@ -213,6 +218,14 @@ class Story:
         """The charter's history as anybody reads it from the ledger."""
         pin = ("--charter", self.stage.pin)
         return dict(load(self.stage.run("charter", "history", "--ledger", self.stage.ledger_url, *pin, "--json")))
+
+    def amend(self, patch: Path) -> dict[str, Any]:
+        """The vendor proposes a merge patch of the charter, the council votes; returns once it is in force."""
+        proposed = dict(load(self.stage.run("charter", "amend", patch, "--node", self.stage.node(VENDOR), "--json")))
+        self.stage.wait("the proposal", lambda: proposed["id"] in self.onlooker().proposals, START_SECONDS)
+        self.stage.run("charter", "vote", proposed["id"], "--node", self.stage.node(COUNCIL))
+        self.stage.wait("the amendment", lambda: self.onlooker().chain.newest.id == proposed["id"], START_SECONDS)
+        return proposed
 
     def oversee(self) -> None:
         """Wait until both rebuilders have spoken on every product and both auditors have signed the status."""
