@@ -263,13 +263,13 @@ class SiteClient:
 
     def _first(self, send: Callable[[str], httpx.Response]) -> tuple[str, httpx.Response]:
         """The answer of the first site of the region that takes the request."""
-        failure: SiteUnavailable | None = None
+        failures = []
         for site, url in self.destination.urls.items():
             try:
                 return site, send(url)
             except SiteUnavailable as error:
-                failure = error
-        raise failure or SiteUnavailable(f"the region {self.destination.region} has no site")
+                failures.append(str(error))
+        raise SiteUnavailable("; ".join(failures) or f"the region {self.destination.region} has no site")
 
     def _ask(
         self,
