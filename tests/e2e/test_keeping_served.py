@@ -120,7 +120,7 @@ def test_a_scrub_beside_the_server_repairs(nodes: Nodes, customer: Path) -> None
     found = nodes.run("zurich-2", "vault", "scrub")
     assert (found["repaired"], found["lost"]) == ([handle], [])
     path.unlink()
-    nodes.stage.run("work", "--once", "--only", "scrubber", "--node", nodes.stage.node("zurich-2"))
+    nodes.stage.run("work", "--once", "--only", "upkeep", "--node", nodes.stage.node("zurich-2"))
     assert path.read_bytes() == next((nodes.stage.node("zurich-1") / "data" / "vault").rglob(handle)).read_bytes()
     assert nodes.run("zurich-2", "vault", "scrub")["repaired"] == []
 

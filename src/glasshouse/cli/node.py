@@ -146,7 +146,7 @@ def work(
         str | None, typer.Option("--only", help="just this worker: rebuilder, auditor, reports, scrubber")
     ] = None,
 ) -> None:
-    """Run the node's workers: rebuild what is released, audit, sign the status, log a custodian's counts, scrub."""
+    """Run the node's workers: rebuild what is released, audit, sign the status, log a custodian's counts, upkeep."""
     from glasshouse.cli.working import auditing, rebuilding
 
     _log_to_stderr()
@@ -161,9 +161,9 @@ def work(
 
         jobs.append(("reports", settings.custody.poll_seconds, reporting))
     if settings.intake is not None:
-        from glasshouse.cli.scrubbing import POLL_SECONDS, scrubbing
+        from glasshouse.cli.upkeep import POLL_SECONDS, upkeep
 
-        jobs.append(("scrubber", POLL_SECONDS, scrubbing))
+        jobs.append(("upkeep", POLL_SECONDS, upkeep))
     jobs = [job for job in jobs if only in (None, job[0])]
     if not jobs:
         which = "no worker" if only is None else f"no worker called {only}"

@@ -1,6 +1,7 @@
 """What is due goes at both sites, for a reason that the journal tells; what is on hold stays; keys are renewed."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -23,7 +24,7 @@ from sites import Ground, Site, running_region
 from glasshouse.regions.erasing import Coverage, tombstone
 from glasshouse.regions.errors import CustodyUnavailable, InvalidInput
 from glasshouse.regions.journal import Event, Kind, Note, parse_body
-from glasshouse.regions.keeping.rekey import rekey
+from glasshouse.regions.keeping.rekey import is_due, rekey
 from glasshouse.regions.keeping.retention import due
 from glasshouse.regions.keeping.wishes import position_of, wish
 from glasshouse.storage.db import Database
@@ -162,6 +163,29 @@ def test_a_rekeying_goes_on_where_the_custodian_left_it(
     assert one.place.keys.epochs() == (done.epoch,)
     assert one.content(later) == b"taken between the two"
     assert [one.content(handle) for handle in handles] == [b"object %d" % number for number in range(5)]
+
+
+def test_a_new_key_epoch_is_due_so_long_after_a_removal(region: tuple[Site, Site]) -> None:
+    one, other = region
+    for site in region:
+        rekey(site.place, Opener(), now=NOW)
+    now = int(time.time())
+    assert not is_due(one.place, now + YEAR, 60)
+    handle = one.upload(b"removed by and by", category="telemetry").handle
+    assert not is_due(one.place, now + YEAR, 60)
+    keeper(one, after=YEAR // 2).remove_due()
+    until(lambda: state(other, handle) == ("removed", False), 60)
+    for site in region:
+        assert not is_due(site.place, now + YEAR // 2, 600)
+        assert is_due(site.place, now + YEAR // 2 + 1_200, 600)
+    rekey(one.place, Opener(), now=NOW)
+    assert not is_due(one.place, now + YEAR, 600)
+    assert is_due(other.place, now + YEAR, 600)
+    one.upload(b"still held")
+    with pytest.raises(CustodyUnavailable):
+        rekey(one.place, Opener(patience=0), now=NOW)
+    assert is_due(one.place, now, YEAR)
+    rekey(one.place, Opener(), now=NOW)
 
 
 def test_nothing_is_taken_under_a_key_that_was_given_up(region: tuple[Site, Site]) -> None:

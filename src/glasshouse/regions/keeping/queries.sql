@@ -82,3 +82,10 @@ where state = 'held' and (wrapped_by = any(%(old)s) or transfer_by = any(%(old)s
 
 -- name: give_up_keys
 insert into regions.destroyed_key (id) select * from unnest(%(old)s::text[]) on conflict do nothing;
+
+-- name: last_covers
+select covers from regions.rekey where ended order by id desc limit 1;
+
+-- name: first_removed_after
+select body from regions.event
+where site = %(site)s and kind = 'removed' and position > %(after)s order by position limit 1;

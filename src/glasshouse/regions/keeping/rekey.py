@@ -81,6 +81,22 @@ def rekey(
     return Rekeyed(epoch=place.keys.epoch, destroyed=begun.old, wrapped=wrapped, wish=number)
 
 
+def is_due(place: Place, now: int, after_seconds: float) -> bool:
+    """Whether something was removed so long ago that no key epoch of this site has ended since, or one was begun."""
+    with place.database.transaction() as connection:
+        if connection.execute(QUERIES["open_rekey"]).fetchone() is not None:
+            return True
+        row = connection.execute(QUERIES["last_covers"]).fetchone()
+        covers = _covers(row[0]) if row is not None else {}
+        for site in journal.read_heads(connection):
+            query = {"site": site, "after": covers.get(site, 0)}
+            first = connection.execute(QUERIES["first_removed_after"], query).fetchone()
+            removed = journal.parse_body(_bytes(first[0])).get("time") if first is not None else None
+            if isinstance(removed, int) and now - removed >= after_seconds:
+                return True
+    return False
+
+
 def _begin(place: Place) -> _Begun:
     with place.database.transaction() as connection:
         row = connection.execute(QUERIES["open_rekey"]).fetchone()
@@ -91,11 +107,16 @@ def _begin(place: Place) -> _Begun:
             found = connection.execute(QUERIES["begin_rekey"], values).fetchone()
             row = (found[0] if found else None, old, values["covers"])
     number, old_keys, data = row
-    covered = parse_json(data, "covers", MAX_COVERS) if isinstance(data, bytes) else None
-    if not isinstance(number, int) or not isinstance(old_keys, list) or not isinstance(covered, dict):
+    if not isinstance(number, int) or not isinstance(old_keys, list):
         raise JournalConflict("the database holds something else than a rekeying")
-    positions = {site: position for site, position in covered.items() if isinstance(position, int)}
-    return _Begun(number=number, old=tuple(str(key) for key in old_keys), covers=positions)
+    return _Begun(number=number, old=tuple(str(key) for key in old_keys), covers=_covers(data))
+
+
+def _covers(data: object) -> dict[str, int]:
+    covered = parse_json(_bytes(data), "covers", MAX_COVERS)
+    if not isinstance(covered, dict):
+        raise JournalConflict("the database holds something else than the positions of journals")
+    return {site: position for site, position in covered.items() if isinstance(position, int)}
 
 
 def _wrap_all(place: Place, custodian: Opens | None, old: Sequence[str], progress: Callable[[int], object]) -> int:
@@ -162,5 +183,5 @@ def _give_up(place: Place, old: Sequence[str]) -> bool:
 
 def _bytes(value: object) -> bytes:
     if not isinstance(value, bytes):
-        raise JournalConflict("a data key in the database is not bytes")
+        raise JournalConflict("what the database holds here is not bytes")
     return value
