@@ -53,6 +53,7 @@ SHOWN = {
     "access": {"access"},
     "receipt-evidence": {"receipt-evidence"},
     "inventory-delta": {"inventory-delta"},
+    "intake-http": {"intake-metadata", "telemetry"},
 }
 KINDS: dict[str, list[Any]] = {
     "statement": [
