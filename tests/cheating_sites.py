@@ -69,7 +69,7 @@ class Cheat:
     def close(self, alter: Callable[[Draft], None], *, sites: tuple[int, ...] = (0, 1), audit: bool = True) -> None:
         """Close an epoch whose inventory `alter` has changed at the sites given, by their places in the pair."""
         pair = self.pair
-        until(pair.caught_up)
+        until(pair.caught_up, 60)
         pair.inventories[0].turn(pair.world.now, at_once=True)
         epoch = pair.inventories[0].last().epoch
 
@@ -77,7 +77,7 @@ class Cheat:
             pair.inventories[1].turn(pair.world.now)
             return pair.inventories[1].last().epoch == epoch
 
-        until(followed)
+        until(followed, 60)
         for at in sites:
             (found,) = pair.inventories[at].unposted()
             entry, delta = self._forged(at, found.entry, parse_delta(found.delta), alter)

@@ -102,7 +102,7 @@ class Pair:
 
     def close(self, *, audit: bool = True) -> int:
         """Close an epoch at both sites, log it, and let the auditor look; returns its number."""
-        until(self.caught_up)
+        until(self.caught_up, 60)
         self.inventories[0].turn(self.world.now, at_once=True)
         epoch = self.inventories[0].last().epoch
 
@@ -110,7 +110,7 @@ class Pair:
             self.inventories[1].turn(self.world.now)
             return self.inventories[1].last().epoch == epoch
 
-        until(followed)
+        until(followed, 60)
         self.log()
         if audit:
             self.world.audit()

@@ -42,7 +42,7 @@ def same(pair: Pair) -> None:
 def test_a_life_at_two_sites(pair: Pair) -> None:
     mine, early = pair.upload(b"mine"), pair.upload(b"taken and erased in one epoch", at=1)
     pair.upload(b"another's")
-    until(pair.caught_up)
+    until(pair.caught_up, 60)
     pair.erase(early)
     first = pair.close()
     same(pair)
@@ -64,7 +64,7 @@ def test_a_life_at_two_sites(pair: Pair) -> None:
 
     # Both sites destroy the key epochs that covered it.
     for number, site in enumerate(pair.sites):
-        until(pair.caught_up)
+        until(pair.caught_up, 60)
         heads = {name: head.position for name, head in journal.heads(site.place.database).items()}
         site.intake.committer.append(rekeying(["wrap-1"], heads, now=pair.world.now)).result(60)
         pair.close()
@@ -77,10 +77,10 @@ def test_a_life_at_two_sites(pair: Pair) -> None:
 def test_what_was_removed_after_the_cut_is_still_held_at_it(pair: Pair) -> None:
     """A site that closes the epoch late, when the salt is gone, comes to the same rows."""
     mine = pair.upload(b"removed meanwhile")
-    until(pair.caught_up)
+    until(pair.caught_up, 60)
     pair.inventories[0].turn(pair.world.now, at_once=True)
     pair.erase(mine)
-    until(pair.caught_up)
+    until(pair.caught_up, 60)
     pair.inventories[1].turn(pair.world.now)
     pair.log()
     same(pair)
@@ -93,7 +93,7 @@ def test_what_was_removed_after_the_cut_is_still_held_at_it(pair: Pair) -> None:
 
 def test_another_sites_clock_may_be_ahead(pair: Pair) -> None:
     mine = pair.upload(b"erased by a fast clock")
-    until(pair.caught_up)
+    until(pair.caught_up, 60)
     pair.erase(mine, 1, now=pair.world.now + 120)
     pair.close()
     pair.world.later(120)
@@ -105,7 +105,7 @@ def test_another_sites_clock_may_be_ahead(pair: Pair) -> None:
 def test_two_removals_of_one_object(pair: Pair) -> None:
     """The customer asked at one site while the other one removed it by its time: the earlier counts, at both."""
     mine = pair.upload(b"erased at both sites")
-    until(pair.caught_up)
+    until(pair.caught_up, 60)
     handle = receipt_of(mine).handle
     with pair.sites[0].place.database.transaction() as connection:
         commitment = commitments(connection, "au", [handle])[handle]
@@ -123,7 +123,7 @@ def test_counts_and_holds(pair: Pair) -> None:
     mine = pair.upload(b"on hold")
     for _ in range(3):
         pair.sites[1].intake.refused()
-    until(lambda: refused_at(pair) == 3)
+    until(lambda: refused_at(pair) == 3, 60)
     handle = receipt_of(mine).handle
     pair.sites[0].intake.committer.append(Note(kind=Kind.HELD, handle=handle, body={"time": 1})).result(60)
     pair.inventories[1].turn(pair.world.now, at_once=True)
@@ -184,7 +184,7 @@ def test_epochs_come_when_they_are_due(pair: Pair) -> None:
 
 
 def test_what_is_posted_is_not_posted_again(pair: Pair) -> None:
-    until(pair.caught_up)
+    until(pair.caught_up, 60)
     pair.inventories[1].turn(pair.world.now)
     assert pair.inventories[0].unposted()
     pair.log()
