@@ -225,6 +225,8 @@ def node_settings() -> NodeSettings:
                 "indicators": "/srv/signature-base.hash-iocs.txt",
                 "requests_per_second": 50.0,
                 "max_file_bytes": 5_368_709_120,
+                "scrub_hours": 168.0,
+                "rekey_days": 30.0,
             },
             "custody": {"jobs": ["analysis"]},
             "wrapping": {
