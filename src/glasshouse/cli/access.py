@@ -129,7 +129,9 @@ def read(
                 allowed = check_standing(accesses, course, now)
             except CustodyRefused as error:
                 _refuse(site, opening.handle, error)
-        entry = _log(site, Step.USE, request=request, uses=1)
+        # Two uses within a second are two statements: each has a commitment of its own.
+        about = access_commitment(opening.handle, new_nonce())
+        entry = _log(site, Step.USE, request=request, about=about, uses=1)
         looked = look(site.place, site.custodian, opening, None if allowed is None else allowed.grant.id)
         size = _write(out, looked.content)
     document = {"schema": "glasshouse.access-read/v1", "entry": entry, "size": size, "metadata": looked.metadata}
