@@ -163,6 +163,24 @@ def test_a_restarted_site_goes_on(pair: Pair) -> None:
     assert pair.world.check(mine, pair.evidence(mine)).outcome == Outcome.VERIFIED
 
 
+def test_all_epochs_again_from_the_journals_alone(pair: Pair) -> None:
+    """Years later, when the facts of what was erased are gone: the very statements that were logged then."""
+    site = pair.sites[1]
+    logged = {pair.world.statement(identity).epoch: identity for identity in pair.world.last.values()}
+    before = site.rows("select epoch, encode(statement, 'hex') from regions.inventory order by epoch")
+    with site.place.database.transaction() as connection:
+        connection.execute("truncate regions.inventory, regions.inventory_row, regions.inventory_shard")
+    pair.inventories = (pair.inventories[0], Inventories(site.place, site.intake.committer.append))
+    assert pair.inventories[1].turn(pair.world.now)
+    assert site.rows("select epoch, encode(statement, 'hex') from regions.inventory order by epoch") == before
+    assert set(logged) <= {epoch for epoch, _ in before}
+    for found in pair.inventories[1].unposted():
+        pair.inventories[1].posted(found.epoch)
+    pair.upload(b"and on it goes")
+    pair.close()
+    same(pair)
+
+
 def test_sites_that_leave_and_join(pair: Pair) -> None:
     """What a site took stays in the inventories when it is gone; one that was not there logs nothing of that time."""
     for site in pair.sites:
