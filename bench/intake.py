@@ -122,7 +122,7 @@ def pair(program: str, directory: Path) -> Iterator[int]:
     processes = []
     try:
         for number in (1, 0):
-            command = [sys.executable, "-m", "bench.intake_sites", program, str(directory), str(number)]
+            command = [sys.executable, "-m", "bench.sites", program, str(directory), str(number)]
             processes.append(subprocess.Popen([*command, *map(str, ports)]))
             (directory / f"{number}.pid").write_text(str(processes[-1].pid))
         for port in ports:

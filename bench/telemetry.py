@@ -150,7 +150,7 @@ def serve(directory: str, number: int, ports: list[int]) -> None:
     from glasshouse_verify.codec import Identifier
     from glasshouse_verify.region import Category, Kind
 
-    from bench.intake_sites import SITES, credentials, signer, site_rules
+    from bench.sites import SITES, credentials, signer, site_rules
     from glasshouse.regions.customers.accounts import Accounts, token_digest
     from glasshouse.regions.customers.holdings import Holdings
     from glasshouse.regions.customers.pace import Pace

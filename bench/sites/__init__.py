@@ -1,4 +1,4 @@
-"""The processes that `bench intake` measures: python -m bench.intake_sites PROGRAM DIRECTORY NUMBER PORT…
+"""The processes that `bench intake` measures: python -m bench.sites PROGRAM DIRECTORY NUMBER PORT…
 
 `ours` is a site of a region; `floor` the least that any program does which holds every file twice, sealed.
 """
@@ -8,11 +8,11 @@ import hashlib
 import os
 import secrets
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificate
-from glasshouse_verify.codec import decode
-from glasshouse_verify.region import Region
+from glasshouse_verify.codec import Identifier, PublicKey, decode
+from glasshouse_verify.region import Custody, Mode, Region, RegionSite
 
 from glasshouse.parties.signer import FileSigner
 from glasshouse.regions.intake import Declared, Intake, Place, SiteRules
@@ -135,20 +135,18 @@ def site_rules(directory: Path, name: str, ports: list[int]) -> SiteRules:
         "interval": 86_400,
     }
     region: Region = decode(Region, value, "region")
-    from dataclasses import replace
-
-    from glasshouse_verify.region import Custody, Mode, RegionSite
-
     sites = {
-        site: RegionSite(
-            party="acme",
+        Identifier(site): RegionSite(
+            party=Identifier("acme"),
             url=f"http://127.0.0.1:{ports[place]}",
             peer=f"https://127.0.0.1:{ports[2 + place]}",
             certificate=certificate(directory, site),
         )
         for place, site in enumerate(SITES)
     }
-    custody = Custody(mode=Mode.DUAL, party="council", url="https://custody.example", key=custodian)
+    custody = Custody(
+        mode=Mode.DUAL, party=Identifier("council"), url="https://custody.example", key=PublicKey(custodian)
+    )
     return SiteRules(
         region="au",
         site=name,
@@ -249,9 +247,3 @@ class Peer:
             raise RuntimeError(head.decode())
         await reader.readexactly(2)
         self._idle.append((reader, writer))
-
-
-if __name__ == "__main__":
-    {"ours": ours, "floor": floor}[sys.argv[1]](
-        Path(sys.argv[2]), int(sys.argv[3]), [int(port) for port in sys.argv[4:]]
-    )
