@@ -228,7 +228,7 @@ def node_settings() -> NodeSettings:
                 "scrub_hours": 168.0,
                 "rekey_days": 30.0,
             },
-            "custody": {"jobs": ["analysis"], "poll_seconds": 30.0, "tally_seconds": 3600.0},
+            "custody": {"jobs": ["analysis"], "poll_seconds": 30.0, "tally_seconds": 1_800},
             "wrapping": {
                 "transit": {
                     "url": "https://bao.acme.example:8200",
