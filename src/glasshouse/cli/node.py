@@ -143,7 +143,7 @@ def work(
     node: NodeOption = Path(),
     once: Annotated[bool, typer.Option("--once", help="do what is there to do, then end")] = False,
     only: Annotated[
-        str | None, typer.Option("--only", help="just this worker: rebuilder, auditor, reports, scrubber")
+        str | None, typer.Option("--only", help="just this worker: rebuilder, auditor, reports, upkeep")
     ] = None,
 ) -> None:
     """Run the node's workers: rebuild what is released, audit, sign the status, log a custodian's counts, upkeep."""
