@@ -2,8 +2,8 @@
 
 Uploads hand over what they have sealed and wait for a future. One thread takes all that wait and does, in order:
 
-    1. who stored this before? they wait for the receipt that is there
-    2. small objects go into the vault, flushed together (large ones are there already)
+    1. it is in the vault, durably, and its key is wrapped: preparing.py has seen to that
+    2. who stored this before? they wait for the receipt that is there
     3. one transaction: events, objects with their wrapped keys, counts
     4. the peers' replicators get it all from memory, and do the rest (replication.py)
 
@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -32,32 +32,15 @@ from glasshouse.regions.batch import Item
 from glasshouse.regions.errors import JournalConflict, RegionError, Short
 from glasshouse.regions.journal import QUERIES, Event, Kind, Note
 from glasshouse.regions.placing import Kept, Place, SiteRules, add_objects
-from glasshouse.regions.receipts import Facts
+from glasshouse.regions.preparing import MAX_GROUP_OBJECTS, Prepared, Preparer, Ready, fail
 from glasshouse.regions.replication import Receipt, Receipts, Replication
 from glasshouse.storage.db import Row, translated
 from glasshouse.storage.errors import StorageError
 
 _LOG = logging.getLogger(__name__)
-MAX_GROUP_OBJECTS = 512
-MAX_GROUP_BYTES = 16 << 20
-MAX_WAITING = 4096
 _LOCK_PATIENCE_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.02
 _IDLE_SECONDS = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ready:
-    """A sealed object that is to be stored. `sealed` is its ciphertext; None where the vault has it already.
-
-    `future` gives the receipt, or an error; `facts` lack what the committer gives: time, epoch and charter.
-    """
-
-    handle: str
-    facts: Facts
-    data_key: bytes
-    sealed: bytes | None
-    future: "Future[Receipt]" = field(default_factory=Future)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +51,7 @@ class _Noted:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    uploads: list[Ready]
+    uploads: list[Prepared]
     notes: list[_Noted]
     refused: int
 
@@ -84,22 +67,18 @@ class Committer:
         self._receipts = receipts
         self._replication = replication
         self._condition = threading.Condition()
-        self._uploads: deque[Ready] = deque()
+        self._uploads: deque[Prepared] = deque()
         self._notes: deque[_Noted] = deque()
         self._refused = 0
         self._stopping = False
         self._connection: psycopg.Connection[Row] | None = None
-        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="flusher")
+        self._preparer = Preparer(place, self._prepared)
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._connected()
 
     def submit(self, ready: Ready) -> None:
         """Queue an object. Raises Short if too much waits."""
-        with self._condition:
-            if self._stopping or len(self._uploads) >= MAX_WAITING:
-                raise Short("too many uploads are waiting", retry_after_seconds=2)
-            self._uploads.append(ready)
-            self._condition.notify()
+        self._preparer.submit(ready)
 
     def append(self, note: Note) -> "Future[Event]":
         """Queue an event of any kind but `stored`; the future gives it, durable at this site and applied to its tables.
@@ -123,16 +102,22 @@ class Committer:
 
     def __enter__(self) -> "Committer":
         self._thread.start()
+        self._preparer.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Write what waits, then stop."""
+        self._preparer.__exit__()
         with self._condition:
             self._stopping = True
             self._condition.notify()
         self._thread.join()
-        self._flusher.shutdown()
         self._close()
+
+    def _prepared(self, prepared: Sequence[Prepared]) -> None:
+        with self._condition:
+            self._uploads.extend(prepared)
+            self._condition.notify()
 
     # --- the thread ----------------------------------------------------------------------------------------------
 
@@ -149,11 +134,7 @@ class Committer:
                 self._commit(group)
 
     def _take(self) -> _Group:
-        uploads: list[Ready] = []
-        size = 0
-        while self._uploads and len(uploads) < MAX_GROUP_OBJECTS and size < MAX_GROUP_BYTES:
-            uploads.append(self._uploads.popleft())
-            size += len(uploads[-1].sealed or b"")
+        uploads = [self._uploads.popleft() for _ in range(min(len(self._uploads), MAX_GROUP_OBJECTS))]
         notes = [self._notes.popleft() for _ in range(min(len(self._notes), MAX_GROUP_OBJECTS))]
         refused, self._refused = self._refused, 0
         return _Group(uploads=uploads, notes=notes, refused=refused)
@@ -165,25 +146,22 @@ class Committer:
             for noted in group.notes:
                 self._note([noted], last=True)
 
-    def _store(self, uploads: Sequence[Ready], refused: int) -> None:
+    def _store(self, uploads: Sequence[Prepared], refused: int) -> None:
         if not uploads and not refused:
             return
-        fresh: list[Ready] = []
+        fresh: list[Prepared] = []
         try:
             fresh = self._without_known(uploads)
-            flushed = self._flusher.submit(
-                self._place.vault.keep_all, {ready.handle: ready.sealed for ready in fresh if ready.sealed is not None}
-            )
-            items = self._write(fresh, refused, flushed)
+            items = self._write(fresh, refused)
         except Exception as error:
             if not isinstance(error, StorageError | RegionError | PartyError):
                 _LOG.exception("a group of %d objects could not be stored", len(uploads))
-            self._receipts.forget([ready.handle for ready in fresh])
+            self._receipts.forget([prepared.ready.handle for prepared in fresh])
             with self._condition:
                 self._refused += refused
             told = error if isinstance(error, RegionError) else Short(f"the site cannot store objects now: {error}")
-            for ready in fresh or uploads:
-                _fail(ready.future, told)
+            for prepared in fresh or uploads:
+                fail(prepared.ready.future, told)
             return
         if items:
             self._replication.offer(items)
@@ -206,7 +184,7 @@ class Committer:
             if not isinstance(error, StorageError) and not last and len(notes) > 1:
                 return False
             for noted in notes:
-                _fail(noted.future, error)
+                fail(noted.future, error)
             return True
         for noted, event in zip(notes, events, strict=True):
             if noted.future.set_running_or_notify_cancel():
@@ -214,46 +192,44 @@ class Committer:
         self._replication.offer([Item(event=event) for event in events])
         return True
 
-    def _without_known(self, uploads: Sequence[Ready]) -> list[Ready]:
+    def _without_known(self, uploads: Sequence[Prepared]) -> list[Prepared]:
         """Those whose content this customer has not stored before; the others wait for the receipt that is there."""
         if not uploads:
             return []
         with self._reading() as connection:
             query = {
-                "customers": [ready.facts.customer for ready in uploads],
-                "digests": [bytes.fromhex(ready.facts.sha256) for ready in uploads],
+                "customers": [prepared.ready.facts.customer for prepared in uploads],
+                "digests": [bytes.fromhex(prepared.ready.facts.sha256) for prepared in uploads],
             }
             rows = connection.execute(QUERIES["find_held"], query).fetchall()
         known = {(str(row[1]), _hex(row[2])): _hex(row[0]) for row in rows}
-        fresh: list[Ready] = []
+        fresh: list[Prepared] = []
         repeated: list[tuple[Ready, str]] = []
-        for ready in uploads:
+        for prepared in uploads:
+            ready = prepared.ready
             content = (str(ready.facts.customer), str(ready.facts.sha256))
             if content in known:
                 repeated.append((ready, known[content]))
             else:
                 known[content] = ready.handle
-                fresh.append(ready)
+                fresh.append(prepared)
         for ready, handle in repeated:
             _follow(self._receipts.waiting_for(handle), ready.future)
-            if ready.sealed is None:
-                self._place.vault.delete(ready.handle)
+            self._place.vault.delete(ready.handle)
         self._receipts.look_up([handle for _, handle in repeated])
         return fresh
 
-    def _write(self, fresh: Sequence[Ready], refused: int, flushed: "Future[None]") -> list[Item]:
+    def _write(self, fresh: Sequence[Prepared], refused: int) -> list[Item]:
         rules = self._place.rules()
         # Before the commit, so that no receipt is complete before somebody waits for it.
-        waiting = [(self._receipts.waiting_for(ready.handle), ready.future) for ready in fresh]
+        waiting = [(self._receipts.waiting_for(p.ready.handle), p.ready.future) for p in fresh]
         with self._transaction() as connection:
             position, number, chain, epoch = self._locked(connection)
             now = int(time.time())
             made = [
-                self._made(ready, rules, position + count, number + count, epoch, now)
-                for count, ready in enumerate(fresh, start=1)
+                self._made(prepared, rules, position + count, number + count, epoch, now)
+                for count, prepared in enumerate(fresh, start=1)
             ]
-            # Signing and wrapping went on while the disk was busy; no row without its object.
-            flushed.result()
             if made:
                 journal.add_rows(connection, rules.site, chain, [item.event for item, _ in made])
                 add_objects(connection, rules.site, [kept for _, kept in made])
@@ -262,30 +238,23 @@ class Committer:
         for source, target in waiting:
             _follow(source, target)
         if rules.rules.replicas == 1:
-            self._receipts.look_up([ready.handle for ready in fresh])
+            self._receipts.look_up([prepared.ready.handle for prepared in fresh])
         return [item for item, _ in made]
 
     def _made(
-        self, ready: Ready, rules: SiteRules, position: int, number: int, epoch: int, now: int
+        self, prepared: Prepared, rules: SiteRules, position: int, number: int, epoch: int, now: int
     ) -> tuple[Item, Kept]:
-        """The event, the signed receipt and the wrapped key of an object that takes this place."""
-        handle, region = ready.handle, rules.region
-        facts = replace(
-            ready.facts,
-            time=now,
-            epoch=epoch,
-            charter=Digest(rules.charter),
-            party=Identifier(rules.party),
-        )
+        """The event and the signed receipt of an object that takes this place."""
+        ready, handle = prepared.ready, prepared.ready.handle
+        charter, party = Digest(rules.charter), Identifier(rules.party)
+        facts = replace(ready.facts, time=now, epoch=epoch, charter=charter, party=party)
         event = Event.make(rules.site, position, Kind.STORED, handle, number, facts.body())
         receipt, signature = self._place.sign_receipt(facts, site=rules.site, number=number, handle=handle)
-        dual = rules.rules.custody.key is not None
-        own = self._place.transfer_wrapper().wrap(ready.data_key, handle=handle, region=region)
         kept = Kept(
             event=event,
             facts=facts,
-            wrapping=self._place.wrapper().wrap(ready.data_key, handle=handle, region=region) if dual else own,
-            transfer=own if dual else None,
+            wrapping=prepared.wrapping,
+            transfer=prepared.transfer,
             signatures=self._place.signed_entry(signature) if rules.rules.replicas == 1 else None,
         )
         item = Item(
@@ -370,16 +339,11 @@ def _follow(source: "Future[Receipt]", target: "Future[Receipt]") -> None:
     def done(future: "Future[Receipt]") -> None:
         error = future.exception()
         if error is not None:
-            _fail(target, error)
+            fail(target, error)
         elif target.set_running_or_notify_cancel():
             target.set_result(future.result())
 
     source.add_done_callback(done)
-
-
-def _fail(future: "Future[Receipt] | Future[Event]", error: BaseException) -> None:
-    if not future.done() and future.set_running_or_notify_cancel():
-        future.set_exception(error)
 
 
 def _hex(value: object) -> str:

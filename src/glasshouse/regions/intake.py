@@ -27,11 +27,12 @@ from glasshouse_verify.region import Shortage
 
 from glasshouse.regions import journal
 from glasshouse.regions.batch import MAX_RIDER_BYTES
-from glasshouse.regions.committing import Committer, Ready
+from glasshouse.regions.committing import Committer
 from glasshouse.regions.errors import AlreadyStored, InvalidInput, Short, Unavailable, UploadRefused
 from glasshouse.regions.journal import QUERIES, Event, Note
 from glasshouse.regions.peers import Credentials, PeerClient
 from glasshouse.regions.placing import Place, SiteRules
+from glasshouse.regions.preparing import Ready
 from glasshouse.regions.receipts import Facts
 from glasshouse.regions.replica import Replicas
 from glasshouse.regions.replication import Receipt, Receipts, Replication

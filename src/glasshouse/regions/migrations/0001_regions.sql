@@ -43,6 +43,7 @@ create unique index event_number on regions.event (site, number) where kind = 's
 create index event_handle on regions.event (handle) where handle is not null and kind <> 'stored';
 
 -- Every object that this site holds, or held: taken by itself or by a peer. A handle is used once.
+-- Room is left in its pages: every row is written a second time, when its receipt is signed.
 create table regions.object (
     handle bytea primary key check (octet_length(handle) = 32),
     -- Who took it: its place in that site's journal, and the number of the receipt.
@@ -81,7 +82,7 @@ create table regions.object (
         salt, taken, sealed_sha256, sealed_size, wrapped_by, wrapped) = 0),
     check (state = 'held' or num_nonnulls(sha256, salt, wrapped, transfer) = 0),
     check (state = 'held' or not on_hold)
-);
+) with (fillfactor = 70);
 -- The same content of the same customer is taken once, as long as it is held.
 create unique index object_once on regions.object (customer, sha256, site) where state = 'held';
 
