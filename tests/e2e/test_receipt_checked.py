@@ -11,7 +11,7 @@ from territories import REGION, Nodes, running
 
 pytestmark = pytest.mark.timeout(600)
 # So many seconds between inventories; evidence is fresh for twice as long.
-INTERVAL = 15
+INTERVAL = 20
 
 
 @pytest.fixture(scope="module")
