@@ -34,13 +34,17 @@ class ListSource:
 
 
 class Indicators:
-    """A sorted table of raw SHA-256 digests and comments, looked up by bisection. Threads may share it."""
+    """A sorted table of raw SHA-256 digests and comments, looked up by bisection. Threads may share it.
+
+    The first eight bytes of each digest stand apart, as numbers, so that the search itself compares no slices.
+    """
 
     def __init__(self, entries: Mapping[bytes, str], source: ListSource) -> None:
         ordered = sorted(entries.items())
         texts = [comment[:MAX_COMMENT].encode() for _, comment in ordered]
         self.source = source
         self._digests = b"".join(digest for digest, _ in ordered)
+        self._heads = array("Q", (_head(digest) for digest, _ in ordered))
         self._texts = b"".join(texts)
         self._ends = array("Q", [0])
         for text in texts:
@@ -54,17 +58,21 @@ class Indicators:
         if not _DIGEST.fullmatch(sha256):
             raise InvalidInput("sha256", "must be 64 lowercase hex digits", "Send the SHA-256 of the file.")
         wanted = bytes.fromhex(sha256)
-        place = bisect_left(range(len(self)), wanted, key=self._digest)
-        if place == len(self) or self._digest(place) != wanted:
-            return None
-        return self._texts[self._ends[place] : self._ends[place + 1]].decode()
+        head = _head(wanted)
+        place = bisect_left(self._heads, head)
+        while place < len(self._heads) and self._heads[place] == head:
+            if self._digests[32 * place : 32 * place + 32] == wanted:
+                return self._texts[self._ends[place] : self._ends[place + 1]].decode()
+            place += 1
+        return None
 
     def find_all(self, digests: Iterable[str]) -> dict[str, str]:
         """Digest → comment, of those that the list has. Raises InvalidInput."""
         return {digest: comment for digest in digests if (comment := self.find(digest)) is not None}
 
-    def _digest(self, place: int) -> bytes:
-        return self._digests[32 * place : 32 * place + 32]
+
+def _head(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "big")
 
 
 def read_list(lines: Iterable[str]) -> dict[bytes, str]:

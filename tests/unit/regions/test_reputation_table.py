@@ -49,6 +49,14 @@ def test_a_line_that_is_no_entry(line: str) -> None:
         read_list(["# a list", "", line])
 
 
+def test_digests_that_begin_alike() -> None:
+    alike = [bytes(31) + bytes([last]) for last in range(0, 200, 2)]
+    table = Indicators({digest: digest.hex() for digest in alike}, SOURCE)
+    for last in range(200):
+        digest = bytes(31) + bytes([last])
+        assert table.find(digest.hex()) == (digest.hex() if last % 2 == 0 else None)
+
+
 @given(st.dictionaries(st.binary(min_size=32, max_size=32), st.text(max_size=20), max_size=40), st.data())
 def test_the_table_against_a_dictionary(entries: dict[bytes, str], data: st.DataObject) -> None:
     table = Indicators(entries, SOURCE)
