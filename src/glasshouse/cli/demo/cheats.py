@@ -37,7 +37,13 @@ class Cheat:
 
 
 def play_cheats(story: Story) -> None:
-    """Play every cheat on the running stage, or the one that is wanted."""
+    """Play every cheat on the running stage, or the one that is wanted.
+
+    Of all of them, what the rebuilders have to judge is released first: they are at it while others are played.
+    """
+    if story.cheat is None:
+        for bad in (_backdoored, _stolen, _targeted):
+            bad(story)
     for name in CHEATS if story.cheat is None else (story.cheat,):
         cheat = CHEATS[name]
         story.say(f"cheat {name}: {cheat.title}")
@@ -55,11 +61,24 @@ def _judged(answer: dict[str, Any], *exits: int, by: str, claims: tuple[str, ...
 
 @cache
 def _backdoored(story: Story) -> tuple[Forger, Path]:
-    """A back-doored release that the rebuilders have judged, made once a run."""
+    """A back-doored release, made once a run."""
     forger = Forger(story)
-    file = forger.release_altered(b"\x00backdoor")
-    story.await_status(forger.product, forger.version)
-    return forger, file
+    return forger, forger.release_altered(b"\x00backdoor")
+
+
+@cache
+def _stolen(story: Story) -> tuple[Forger, Path]:
+    """What a thief of the vendor's keys releases, once a run."""
+    forger = Forger(story)
+    return forger, forger.release_without_source(b"malware signed with the stolen key")
+
+
+@cache
+def _targeted(story: Story) -> tuple[Forger, Path]:
+    """A release, and after it another under the same version, once a run."""
+    forger = Forger(story)
+    (honest,) = forger.release_honest()
+    return forger, forger.release_again(honest, b"for one customer only")
 
 
 def _some_download(story: Story) -> Path:
@@ -68,7 +87,8 @@ def _some_download(story: Story) -> Path:
 
 def backdoor(story: Story) -> Seen:
     """The conveyor ships other bytes than the shown source builds to."""
-    _, file = _backdoored(story)
+    forger, file = _backdoored(story)
+    story.await_status(forger.product, forger.version)
     answer = story.verify(file, story.fetch_evidence(file))
     return _judged(answer, 3, by=f"{SUPERVISOR}, {REBUILDER}, customer", claims=("rebuild",))
 
@@ -76,6 +96,7 @@ def backdoor(story: Story) -> Seen:
 def hidden_verdict(story: Story) -> Seen:
     """Evidence for the back-doored file with the negative verdicts left out of it."""
     forger, file = _backdoored(story)
+    story.await_status(forger.product, forger.version)
     answer = story.verify(file, forger.evidence_without_rebuilds(file))
     return _judged(answer, 3, by="customer", claims=("status",))
 
@@ -103,8 +124,7 @@ def unrebuilt(story: Story) -> Seen:
 
 def stolen_key(story: Story) -> Seen:
     """A thief with the vendor's release key alone signs malware."""
-    forger = Forger(story)
-    file = forger.release_without_source(b"malware signed with the stolen key")
+    forger, file = _stolen(story)
     story.await_status(forger.product, forger.version)
     answer = story.verify(file, story.fetch_evidence(file))
     return _judged(answer, 4, 5, by=f"customer, {SUPERVISOR}, {REBUILDER}")
@@ -112,9 +132,7 @@ def stolen_key(story: Story) -> Seen:
 
 def second_artifact(story: Story) -> Seen:
     """A second artifact for one customer under a version that is out already."""
-    forger = Forger(story)
-    (honest,) = forger.release_honest()
-    targeted = forger.release_again(honest, b"for one customer only")
+    forger, targeted = _targeted(story)
     story.await_status(forger.product, forger.version)
     answer = story.verify(targeted, story.fetch_evidence(targeted))
     return _judged(answer, 3, 5, by=f"customer, {SUPERVISOR}")
@@ -206,7 +224,7 @@ def lazy_rebuilder(story: Story) -> Seen:
     found: list[str] = []
 
     def is_found() -> bool:
-        found[:] = story.findings("traps", SUPERVISOR)
+        found[:] = [text for text in story.findings("traps", SUPERVISOR) if forger.version in text]
         return bool(found)
 
     stage.wait("the supervisor's finding", is_found, SECONDS)
@@ -217,9 +235,9 @@ CHEATS: dict[str, Cheat] = {
     "backdoor": Cheat(row="R1", title="back-doored build on the conveyor", play=backdoor),
     "hidden-verdict": Cheat(row="R20", title="evidence without the negative verdicts", play=hidden_verdict),
     "unlogged": Cheat(row="R3", title="unlogged file offered", play=unlogged),
-    "unrebuilt": Cheat(row="R4", title="logged, but rebuilt by nobody", play=unrebuilt),
     "stolen-key": Cheat(row="R15", title="stolen vendor key alone publishes", play=stolen_key),
     "second-artifact": Cheat(row="R10", title="second artifact under one version", play=second_artifact),
+    "unrebuilt": Cheat(row="R4", title="logged, but rebuilt by nobody", play=unrebuilt),
     "stale": Cheat(row="L9", title="old evidence shown as fresh", play=stale),
     "altered-entry": Cheat(row="L3", title="entry altered on the ledger's disk", play=altered_entry),
     "lazy-rebuilder": Cheat(row="S5", title="rebuilder copies instead of building", play=lazy_rebuilder),

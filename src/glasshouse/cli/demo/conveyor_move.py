@@ -12,7 +12,7 @@ from glasshouse.cli.demo.forger import Forger
 from glasshouse.cli.demo.record import Proof
 from glasshouse.cli.demo.stage import COUNCIL, OLD_SITE, REBUILDER, SUPERVISOR, VENDOR, load
 from glasshouse.cli.demo.story import Story, Ware
-from glasshouse.cli.demo.wares import small_ware
+from glasshouse.cli.demo.wares import edition, small_ware
 
 BEFORE, AFTER, TOO_LATE = "1.0", "1.1", "1.2"
 REFUSED = 4
@@ -32,20 +32,9 @@ def move_conveyor(story: Story) -> None:
     _is_refused(story, late)
 
 
-def _edition(story: Story, version: str) -> Ware:
-    """The small program with a source of its own for a version, as versions of a program have."""
-    ware = small_ware(version)
-    place = story.stage.root / "scratch" / "editions" / version / ware.recipe.name
-    if not place.exists():
-        shutil.copytree(ware.recipe, place)
-        (source,) = (place / "source").glob("*.c")
-        source.write_text(source.read_text().replace("hello from", f"hello {version} from"))
-    return Ware(recipe=place, version=version)
-
-
 def _release(story: Story, version: str, node: str, site: str) -> Path:
     """Release an edition from a node, and give it to the customer under a name of its own."""
-    ware, scratch = _edition(story, version), story.stage.root / "scratch" / "editions" / version
+    ware, scratch = edition(story.stage, version), story.stage.root / "scratch" / "editions" / version
     (file,) = story.release_one(ware, scratch, node)
     download = story.stage.downloads / f"{file.name}-{version}-{site}"
     shutil.copy(file, download)
@@ -72,7 +61,7 @@ def _move(story: Story) -> None:
 
 def _release_too_late(story: Story) -> Path:
     """Moscow builds once more: its own command will not, so it goes by the charter of old."""
-    ware, stage = _edition(story, TOO_LATE), story.stage
+    ware, stage = edition(story.stage, TOO_LATE), story.stage
     words = ("release", ware.recipe, "--version", ware.version, "--lock", story.lock(ware))
     own = stage.attempt(*words, "--node", stage.node(OLD_SITE))
     if "be built in CH only, not in RU" not in own.stderr:
@@ -82,7 +71,7 @@ def _release_too_late(story: Story) -> Path:
 
 
 def _is_refused(story: Story, file: Path) -> None:
-    ware, evidence = _edition(story, TOO_LATE), story.fetch_evidence(file)
+    ware, evidence = edition(story.stage, TOO_LATE), story.fetch_evidence(file)
     answer = story.verify(file, evidence)
     if answer["exit"] != REFUSED:
         raise DemoFailed(f"what was built at the old site afterwards is not refused: {answer}")

@@ -35,7 +35,7 @@ from glasshouse_verify.statement import (
 from glasshouse.cli.conveyor import open_press
 from glasshouse.cli.demo.stage import VENDOR
 from glasshouse.cli.demo.story import Story, Ware
-from glasshouse.cli.demo.wares import small_ware
+from glasshouse.cli.demo.wares import edition
 from glasshouse.cli.wiring import post
 from glasshouse.conveyor.release import Order, ReleaseRun
 from glasshouse.ledger.client import LedgerClient
@@ -52,7 +52,7 @@ class Forger:
     def __init__(self, story: Story, node: str = VENDOR, ware: Ware | None = None) -> None:
         self.story = story
         self.node = open_node(story.stage.node(node))
-        self.ware = ware or small_ware(f"6.{int(time.time())}.{secrets.token_hex(2)}")
+        self.ware = ware or edition(story.stage, f"6.{int(time.time())}.{secrets.token_hex(2)}")
         self.version, self.product = self.ware.version, self.ware.product
 
     def release_honest(self) -> list[Path]:

@@ -46,7 +46,7 @@ from glasshouse.supervision.auditor import rows_of
 REBUILD_SECONDS = 900.0
 START_SECONDS = 60.0
 PARALLEL = 3
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 # Certificates for signing Windows files, by the role that needs them.
 CERTIFICATES = {"conveyor": "codesign", "timestamp": "timestamp"}
 

@@ -1,9 +1,11 @@
 """What the demo's vendor makes: a scanning engine, a rule database, a Windows library, a program for the cheats."""
 
+import shutil
 from pathlib import Path
 
 import glasshouse
 from glasshouse.cli.demo.errors import DemoFailed
+from glasshouse.cli.demo.stage import Stage
 from glasshouse.cli.demo.story import Ware
 
 ENGINE = "yara-python"
@@ -39,5 +41,16 @@ def rules_ware() -> Ware:
 
 
 def small_ware(version: str) -> Ware:
-    """A small program, in a version of its own for each cheat."""
+    """A small program."""
     return Ware(recipe=recipes_directory() / SMALL, version=version)
+
+
+def edition(stage: Stage, version: str) -> Ware:
+    """The small program with a source of its own for a version, as versions of a program have."""
+    ware = small_ware(version)
+    place = stage.root / "scratch" / "editions" / version / ware.recipe.name
+    if not place.exists():
+        shutil.copytree(ware.recipe, place)
+        (source,) = (place / "source").glob("*.c")
+        source.write_text(source.read_text().replace("hello from", f"hello {version} from"))
+    return Ware(recipe=place, version=version)
