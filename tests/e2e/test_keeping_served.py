@@ -1,14 +1,22 @@
 """What becomes of objects at two real sites with a custodian: looked at, held, erased, wrapped anew, scrubbed."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from glasshouse_verify.codec import decode
+from glasshouse_verify.dsse import format_envelope, statement_id
+from glasshouse_verify.receipt import Access
+from glasshouse_verify.statement import Use, make_statement
 from howto import blocks_of, follow
 from initiative import command, until
 from territories import REGION, SITES, Nodes, running
+
+from glasshouse.parties.node import open_node
+from glasshouse.parties.signer import sign_statement
 
 pytestmark = pytest.mark.timeout(600)
 SECONDS = 3
@@ -145,6 +153,22 @@ def test_a_rekeying_waits_for_the_custodian_and_goes_on(nodes: Nodes, customer: 
     done = nodes.run("zurich-1", "vault", "rekey")
     assert (done["wrapped"] > 0, len(done["destroyed"])) == (True, 1)
     assert read(nodes, handle, tmp_path / "after") == b"wrapped anew later"
+
+
+def test_what_a_crash_left_unsent_is_sent_once(nodes: Nodes) -> None:
+    nodes.stage.stop("council", "work")
+    node = open_node(nodes.stage.node("council"))
+    refusal = {"party": "council", "region": "au", "site": "zurich-1", "step": "refusal", "time": int(time.time())}
+    said = decode(Access, {**refusal, "about": "77" * 32, "purpose": "a statement from before the crash"}, "access")
+    envelope = sign_statement(make_statement(Use.ACCESS, said), node.signer("custody"))
+    left = node.data / "reports" / "outgoing" / statement_id(envelope.payload)
+    for _ in range(2):
+        left.write_bytes(format_envelope(envelope))
+        nodes.run("council", "custody", "tally")
+        assert not left.exists()
+    purposes = [refusal["why"] for refusal in seen(nodes)["refusals"]]
+    assert purposes.count("a statement from before the crash") == 1
+    nodes.stage.start("council", "work", "--only", "reports")
 
 
 def test_an_amendment_ends_a_category_and_a_hold_outlives_it(nodes: Nodes, customer: Path) -> None:
