@@ -11,7 +11,7 @@ from glasshouse_verify.note import parse_note
 from glasshouse_verify.policy import check_checkpoint
 from world import FILE, NOW, SHIPPED
 
-from glasshouse.cli.demo.record import Played, Proof, Record, Seen, Told
+from glasshouse.cli.demo.record import Placed, Played, Proof, Record, Seen, Told
 from glasshouse.cli.demo.report import Ground
 from glasshouse.cli.page.writing import write_page
 
@@ -30,7 +30,7 @@ def played(name: str = "backdoor", **changes: Any) -> Played:
 
 
 def record(*cheats: Played) -> Record:
-    """Three chapters: two about files, one with cheats and something else proven."""
+    """Chapters about files, one with cheats and something else proven, one about data and where it lies."""
     chapters = (
         Told(name="charter", title="the charter is signed", began=NOW, seconds=3.0),
         Told(name="rebuild", title="it is rebuilt", began=NOW + 3, seconds=60.5, proven=(proof("rebuild"),)),
@@ -46,6 +46,17 @@ def record(*cheats: Played) -> Record:
             ),
         ),
         Told(name="cheats", title="cheats are played", began=NOW + 67, seconds=4.0, played=cheats),
+        Told(
+            name="data",
+            title="data stays where it may live",
+            began=NOW + 71,
+            seconds=30.0,
+            proven=(proof(about="a file", claim="it was erased"),),
+            placed=tuple(
+                Placed(country=country, site=site, jurisdiction=place)
+                for country, site, place in (("AU", "zurich-1", "CH"), ("AU", "zurich-2", "CH"), ("JP", "moscow", "RU"))
+            ),
+        ),
     )
     return Record(told={told.name: told for told in chapters})
 

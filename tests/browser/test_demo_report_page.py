@@ -60,7 +60,8 @@ def test_structure(visit: Visit) -> None:
         assert page.get_by_role(landmark).count() == 1
     ids = page.locator("[id]").evaluate_all("all => all.map((element) => element.id)")
     assert sorted(ids) == sorted(set(ids))
-    assert page.locator("svg:not([aria-hidden=true])").count() == 0
+    assert page.locator("svg:not([aria-hidden=true]):not([role=img])").count() == 0
+    assert page.get_by_role("img", name="Which country's data lies at which sites").count() == 1
 
 
 def test_states_are_told_by_word_and_by_sign(visit: Visit) -> None:

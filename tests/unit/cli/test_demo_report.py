@@ -60,7 +60,7 @@ def test_it_names_parties_places_ledger_and_times(tmp_path: Path, ground: Ground
     assert f"Entries{checkpoint.size}" in text.replace(" ", "")
     assert checkpoint.root.hex() in text.replace(" ", "")
     assert charter.ledger.origin in text
-    assert "70.0 s" in text
+    assert "100.0 s" in text
     assert "60.5 s" in text
 
 
@@ -99,3 +99,9 @@ def test_a_run_with_nothing_but_the_charter(tmp_path: Path, ground: Ground) -> N
     assert "the charter of" in text
     assert "cheats caught" not in text
     assert "What was proven" not in text
+
+
+def test_it_shows_which_data_lies_where_also_in_words(tmp_path: Path, ground: Ground) -> None:
+    page = write_report(tmp_path, record(), ground)
+    assert "In words: AU: zurich-1 (CH) and zurich-2 (CH). JP: moscow (RU)." in text_of(page)
+    assert page.read_text().count("<line ") == 3

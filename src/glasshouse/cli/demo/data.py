@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from glasshouse_verify.charter import verified_keyids
 from glasshouse_verify.dsse import parse_envelope
 from glasshouse_verify.receipt import Inspection, Inventory
+from glasshouse_verify.report import utc
 from glasshouse_verify.statement import Use
 
 from glasshouse.cli.demo.errors import DemoFailed
@@ -236,8 +237,10 @@ class _Plane:
                 Placed(country=customer.country, site=site, jurisdiction=_jurisdiction(site)) for site in sites
             )
             where = " and ".join(f"{site} ({_jurisdiction(site)})" for site in sites)
-            text = f"{customer.file} of {customer.name} ({customer.country}) is sealed and durable at {where}:"
-            text += f" receipt {one.number}"
+            text = (
+                f"from {customer.country}, {customer.file} of {customer.name} is sealed and durable at {where}: receipt"
+            )
+            text += f" {one.number}"
             self._prove("files", "sent", text, VENDOR, f"glasshouse receipt show {self._shown(one.receipt)}")
         return sent
 
@@ -285,9 +288,7 @@ class _Plane:
             http.close()
         if answer.status != MISDIRECTED or self._url(FIRST) not in f"{said}":
             raise DemoFailed(f"{OLD} answers {answer.status} to data of another region: {said}")
-        text = (
-            f"{OLD} answers {answer.status} to data of AU before a byte of it is sent: {said['error']}; {said['fix']}"
-        )
+        text = f"the site {OLD} answers {answer.status} before a byte is sent: {said['error']}. {said['fix']}"
         again = f"curl -i -X PUT -H 'Glasshouse-Country: AU' {url}{path}"
         self._prove("files", "a wrong site", text, OLD, again)
 
@@ -319,7 +320,7 @@ class _Plane:
 
         self.stage.wait("intake after the site's return", accepted, SECONDS)
         self._check_signers(taken[0])
-        text = f"{SECOND} is back, and the same file is taken in at both sites: receipt {taken[0].number}"
+        text = f"the site {SECOND} is back, and the same file is taken in at both sites: receipt {taken[0].number}"
         again = f"glasshouse receipt show {self._shown(taken[0].receipt)}"
         self._prove("loss", "back", text, VENDOR, again)
         return before
@@ -359,7 +360,7 @@ class _Plane:
         place = self._place(sent.customer)
         self.stage.run("uploads", "erase", sent.handle, "--customer", place)
         erased = time.time()
-        text = f"{sent.customer.file} is removed at {sent.customer.name}'s request, signed by its own key"
+        text = f"at the request of {sent.customer.name}, signed by its own key, {sent.customer.file} is removed"
         again = f"glasshouse uploads list --customer {self._shown(place)}"
         self._prove("followed", "erased", text, sent.customer.name, again)
         meanwhile()
@@ -381,11 +382,9 @@ class _Plane:
             got = self.stage.attempt("receipt", "evidence", sent.receipt, *ledger, *pin, "--out", evidence)
             if got.returncode:
                 return False
-            last.update(
-                load(
-                    self.stage.attempt("receipt", "check", sent.receipt, "--evidence", evidence, *pin, "--json").stdout
-                )
-            )
+            # Inventories are to be no older than twice the few seconds between them, when the evidence was fetched.
+            fetched = ("--evidence", evidence, "--at", utc(int(time.time())))
+            last.update(load(self.stage.attempt("receipt", "check", sent.receipt, *fetched, *pin, "--json").stdout))
             return last["exit"] == 0 and any(words in claim["text"] for claim in last["claims"])
 
         try:

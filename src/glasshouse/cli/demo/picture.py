@@ -25,7 +25,7 @@ def picture(placed: Sequence[Placed]) -> Markup:
         lines(*(_box(0, middle, f"data of {country}", "from") for country, middle in left.items())),
         lines(*(_box(_WIDTH - _BOX, right[site], f"{site}, {country}", "at") for site, country in sites)),
         class_="map",
-        viewBox=f"0 0 {_WIDTH} {height}",
+        viewBox=f"-1 -1 {_WIDTH + 2} {height + 2}",
         role="img",
         aria_labelledby="map-title map-words",
     )
