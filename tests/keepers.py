@@ -16,13 +16,13 @@ from glasshouse.storage.errors import ObjectMissing
 YEAR = 31_536_000
 
 
-def keeper(site: Site, *, after: int = 0, able: bool | None = None) -> Keeper:
-    """A keeper whose thread is not started, and whose clock is ahead by so many seconds."""
+def keeper(site: Site, *, after: int = 0, at: int | None = None, able: bool | None = None) -> Keeper:
+    """A keeper whose thread is not started, and whose clock is ahead by so many seconds, or stands still."""
     return Keeper(
         site.place,
         site.intake.committer.append,
         able=(lambda: site.intake.replication.able) if able is None else (lambda: able),
-        clock=lambda: time.time() + after,
+        clock=lambda: time.time() + after if at is None else at,
     )
 
 
