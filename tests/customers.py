@@ -17,7 +17,7 @@ from glasshouse_verify.codec import encode
 from glasshouse_verify.encoding import format_json
 from glasshouse_verify.region import Category, Kind, Region, RegionSite
 from gotools import free_port
-from ledgers import until
+from initiative import until
 from sites import REGION, Ground, Site, running_region
 from world import World, charter_key
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from customers import Counters, counters, header
-from ledgers import until
+from initiative import until
 
 from glasshouse.regions.errors import InvalidInput
 from glasshouse.regions.telemetry import format_batch

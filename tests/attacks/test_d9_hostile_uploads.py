@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from customers import Counters, counters, header
-from ledgers import until
+from initiative import until
 from sites import honoured, receipt_of
 
 from glasshouse.regions.customers.pace import Pace
