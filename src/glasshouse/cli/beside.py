@@ -25,6 +25,8 @@ from glasshouse.regions.peers import Credentials, PeerClient
 from glasshouse.regions.placing import Place
 from glasshouse.regions.site import check_site
 from glasshouse.regions.vault import BucketVault, DirectoryVault, Vault
+from glasshouse.storage.db import Database
+from glasshouse.storage.postgres import running_dsn
 
 PATIENCE_SECONDS = 30.0
 _VIEW = "beside"
@@ -41,8 +43,10 @@ class Beside:
 
 
 @contextlib.contextmanager
-def open_beside(directory: Path, name: str) -> Iterator[Beside]:
+def open_beside(directory: Path, name: str, *, started: bool = False) -> Iterator[Beside]:
     """Open a site's node for the command called `name`, which has a spool of its own.
+
+    With `started` its PostgreSQL must be running: a worker that started it would stop it under the server one day.
 
     Raises SettingsError, SiteRefused, LedgerError, KeyUnavailable, StorageError.
     """
@@ -55,7 +59,11 @@ def open_beside(directory: Path, name: str) -> Iterator[Beside]:
             )
         signer = session.signer(PURPOSE)
         rules = check_site(session.history.chain.newest, configured(node, settings))
-        database = stack.enter_context(open_state(node, join=True))
+        if started:
+            dsn = node.settings.database.dsn or running_dsn(node.data / "postgres")
+            database = stack.enter_context(Database(dsn))
+        else:
+            database = stack.enter_context(open_state(node, join=True))
         journal.prepare(database, region=rules.region, site=rules.site, peers=rules.peers)
         place = Place(
             database=database,

@@ -27,7 +27,7 @@ def upkeep(session: Session) -> Job:
         renew()
         if mark.exists() and time.time() - mark.stat().st_mtime < pause_seconds:
             return False
-        with open_beside(node.directory, "work") as site:
+        with open_beside(node.directory, "work", started=True) as site:
             found = scrub(site.place, site.peers, now=time.time)
         mark.touch()
         text = "%d objects read again, %d repaired, %d bad at every site"
@@ -35,7 +35,7 @@ def upkeep(session: Session) -> Job:
         return False
 
     def renew() -> None:
-        with open_beside(node.directory, "work") as site:
+        with open_beside(node.directory, "work", started=True) as site:
             now = int(time.time())
             if is_due(site.place, now, rekey_seconds):
                 done = rekey(site.place, site.custodian, now=now)
