@@ -23,7 +23,7 @@ from bench import Figure
 
 CONNECTIONS = 64
 SECONDS = 2.0
-ROUNDS = 5
+ROUNDS = 3
 START_SECONDS = 60.0
 SIZES = (4 << 10, 64 << 10, 1 << 20)
 SITES = ("zurich-1", "zurich-2")

@@ -208,6 +208,8 @@ def floor(directory: Path, number: int, ports: list[int]) -> None:
             lifespan="off",
             ws="none",
             ssl_context_factory=context,
+            # Connections wait while the other program is measured.
+            timeout_keep_alive=600,
         )
         threading.Thread(target=uvicorn.Server(config).run, daemon=True).start()
         serve(App(store), ports[1])
