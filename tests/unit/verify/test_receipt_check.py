@@ -300,6 +300,12 @@ def test_an_epoch_that_never_comes(world: RegionWorld) -> None:
     refused(world.check(mine), "inventory", Outcome.UNDECIDED, "no inventory covers it yet")
 
 
+def test_an_inventory_of_tomorrow(world: RegionWorld) -> None:
+    mine = world.take()
+    world.close(time=NOW + 1)
+    refused(world.check(mine), "inventory", Outcome.UNDECIDED, "after the time given")
+
+
 def test_age_of_the_inventory(world: RegionWorld) -> None:
     mine = world.honest_receipt()
     evidence = world.receipt_evidence(mine)
