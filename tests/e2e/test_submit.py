@@ -92,3 +92,14 @@ def test_the_page_about_countries_works_word_for_word(nodes: Nodes, tmp_path: Pa
     customer = nodes.enrol("tui", "NZ")
     (sent,) = command(customer, "submit", sample, "--category", "unknown")["files"]
     assert sent["created"]
+
+
+def test_a_ledger_that_is_away_stops_no_customer(nodes: Nodes, tmp_path: Path) -> None:
+    """The last one here, since it stops the ledger: what customers and sites have verified goes on counting."""
+    customer, sample = nodes.enrol("emu"), tmp_path / "emu.bin"
+    sample.write_bytes(b"sent while the ledger is away")
+    command(customer, "submit", sample, "--category", "unknown", "--dry-run")
+    nodes.stage.stop("acme", "serve")
+    (customer / "cache" / "asked").unlink()
+    (sent,) = command(customer, "submit", sample, "--category", "unknown")["files"]
+    assert sent["created"]

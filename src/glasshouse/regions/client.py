@@ -48,6 +48,8 @@ PART_BYTES = 32 << 20
 ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 0.5
 CACHED_SECONDS = 600.0
+# Whoever wants to send a file does not wait long for news of the charter.
+PATIENCE_SECONDS = 5.0
 Progress = Callable[[int], None]
 
 
@@ -94,7 +96,7 @@ class Charters:
                 return history.chain.newest
             url = self._ledger or history.chain.newest.charter.ledger.url
             try:
-                with LedgerClient(url) as client:
+                with LedgerClient(url, patience_seconds=PATIENCE_SECONDS) as client:
                     follow(client, view, history)
             except LedgerError:
                 if not view.size:
