@@ -162,7 +162,9 @@ def test_control_an_honest_release_is_identical(tmp_path: Path) -> None:
 def test_attack_the_verdict_is_build_failed(tmp_path: Path) -> None:
     """A fork bomb that first leaves the very bytes that are shipped: the verdict is *build-failed*, and says why."""
     rebuilder = Rebuilder(World(), tmp_path / "lab")
-    recipe = c_recipe(["sh", "-c", "cp hello.c /build/out/out; f() { f | f & sleep 60; }; f"], ["out"], processes=32)
+    recipe = c_recipe(
+        ["sh", "-c", "cp hello.c /build/out/out; f() { f | f & sleep 60; }; (f) & wait"], ["out"], processes=32
+    )
     source = rebuilder.source(recipe, {"hello.c": HELLO})
     release = rebuilder.world.release(shipped=HELLO.encode(), name="out", source=source)
     before = {path: path.read_bytes() for path in (rebuilder.directory / "keys").iterdir()}
@@ -180,7 +182,7 @@ def test_attack_the_verdict_is_build_failed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "bounds", "reason"),
     [
-        ("f() { f | f & sleep 60; }; f", {"processes": 64}, "more than 64 processes"),
+        ("f() { f | f & sleep 60; }; (f) & wait", {"processes": 64}, "more than 64 processes"),
         ("tail /dev/zero", {"memory_mib": 64}, "status 1|memory"),
         ("for i in 1 2 3 4 5 6; do (head -c 40m /dev/zero; sleep 9) | tail & done; wait", {"memory_mib": 96}, "memory"),
         ("head -c 99m /dev/zero > big || exit 4", {"work_mib": 10}, "status 4"),

@@ -14,6 +14,8 @@ from glasshouse_verify.charter import Charter, apply_patch
 from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.encoding import MAX_INTEGER, format_json, parse_json
 from glasshouse_verify.errors import FormatError, VerifyError
+from glasshouse_verify.receipt import Inspection, Inventory
+from glasshouse_verify.shards import MAX_DEPTH, Sharded
 from glasshouse_verify.statement import Rebuild, Release, Use, Verdict, make_statement, parse_statement
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
@@ -86,6 +88,12 @@ def build(kind: Any, given_members: dict[str, Any]) -> Any:
         given_members["files"] = tuple(files[key] for key in sorted(files))
     if kind is Rebuild and given_members["files"]:
         given_members["verdict"] = max((f.verdict for f in given_members["files"]), key=list(Verdict).index)
+    if kind is Sharded:
+        given_members["depth"] = 1 + given_members["depth"] % MAX_DEPTH
+    if kind is Inventory:
+        given_members["epoch"] = max(2, given_members["epoch"]) if given_members.get("previous") else 1
+    if kind is Inspection:
+        given_members["inventories"] = tuple(sorted(set(given_members["inventories"])))
     try:
         return kind(**given_members)
     except FormatError:

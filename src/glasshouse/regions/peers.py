@@ -47,6 +47,16 @@ def client_context(own: Credentials, peer: bytes) -> ssl.SSLContext:
 
 
 def _context(protocol: int, own: Credentials, trusted: Iterable[bytes]) -> ssl.SSLContext:
+    certificates = list(trusted)
+    try:
+        return _pinned(protocol, own, certificates)
+    except ssl.SSLError:
+        # A token's module in this process may have left an error of its own in OpenSSL's queue. Raising it has emptied
+        # the queue; an error of ours is raised again.
+        return _pinned(protocol, own, certificates)
+
+
+def _pinned(protocol: int, own: Credentials, trusted: Iterable[bytes]) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # The certificate is compared as a whole, so its names say nothing more.
