@@ -121,12 +121,13 @@ class View:
         Raises RolledBack, SplitView, EntryAltered, Stale; SignatureError for an unknown key or another log's
         checkpoint, QuorumError for too few witnesses, FormatError for what is no checkpoint.
         """
-        note = ledger.checkpoint()
-        cosigned = check_checkpoint(self.policy, parse_note(note))
-        new = cosigned.checkpoint
-        if now is not None and max_age_seconds is not None:
-            _check_age(self.policy, cosigned, now - max_age_seconds)
-        with self._lock:
+        # The checkpoint is fetched under the lock too: another process's update must not make it look older than it is.
+        with self._lock, self._writing() as database:
+            note = ledger.checkpoint()
+            cosigned = check_checkpoint(self.policy, parse_note(note))
+            new = cosigned.checkpoint
+            if now is not None and max_age_seconds is not None:
+                _check_age(self.policy, cosigned, now - max_age_seconds)
             known = self._newest()
             old = Checkpoint(origin=new.origin, size=0, root=EMPTY_ROOT) if known is None else known[0]
             known_note = b"" if known is None else known[1]
@@ -143,7 +144,13 @@ class View:
                     f"the ledger shows {new.size} entries, of which this view has verified {old.size} already",
                     evidence=self._keep_evidence(old.size, known_note, note),
                 )
-            self._take(ledger, old, new, note, known_note, max(cosigned.witnesses.values(), default=0))
+            frontier = self._take(database, ledger, old, new)
+            if (frontier.size, frontier.root()) != (new.size, new.root):
+                raise self._explain(ledger, old, new, note, known_note)
+            database.execute(
+                "insert or replace into checkpoint (size, root, note, witnessed_at) values (?, ?, ?, ?)",
+                (new.size, new.root, note, max(cosigned.witnesses.values(), default=0)),
+            )
         return Update(checkpoint=new, witnesses=dict(cosigned.witnesses), old_size=old.size, new_size=new.size)
 
     def entries(self, start: int, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
@@ -187,21 +194,14 @@ class View:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _take(
-        self, ledger: LedgerSource, old: Checkpoint, new: Checkpoint, note: bytes, known_note: bytes, witnessed_at: int
-    ) -> None:
-        with self._writing() as database:
-            frontier = Frontier.load(old.size, self.read)
-            for data in ledger.entries(old.size, new.size):
-                if frontier.size == new.size:
-                    break
-                self._append(database, frontier, data)
-            if (frontier.size, frontier.root()) != (new.size, new.root):
-                raise self._explain(ledger, old, new, note, known_note)
-            database.execute(
-                "insert or replace into checkpoint (size, root, note, witnessed_at) values (?, ?, ?, ?)",
-                (new.size, new.root, note, witnessed_at),
-            )
+    def _take(self, database: sqlite3.Connection, ledger: LedgerSource, old: Checkpoint, new: Checkpoint) -> Frontier:
+        """Append the entries between two checkpoints; the tree that they make."""
+        frontier = Frontier.load(old.size, self.read)
+        for data in ledger.entries(old.size, new.size):
+            if frontier.size == new.size:
+                break
+            self._append(database, frontier, data)
+        return frontier
 
     def _append(self, database: sqlite3.Connection, frontier: Frontier, data: bytes) -> None:
         index = frontier.size

@@ -1,6 +1,7 @@
 """A party's view against a ledger in memory that shows what the test wants it to show."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -90,6 +91,30 @@ def test_a_view_survives_its_process(tmp_path: Path) -> None:
     with View(tmp_path, POLICY) as view:
         assert state(view) == (300, list(enumerate(ENTRIES[:300])))
         assert view.update(Shown(TREE, 301)).old_size == 300
+
+
+def test_processes_may_update_one_view_at_once(tmp_path: Path) -> None:
+    """Each opens the view for itself, as two commands at one node do."""
+
+    def follow(_: int) -> None:
+        with View(tmp_path, POLICY) as view:
+            for _ in range(20):
+                view.update(Growing())
+
+    sizes = iter(range(1, 600))
+
+    class Growing(Shown):
+        def __init__(self) -> None:
+            super().__init__(TREE, 0)
+
+        def checkpoint(self) -> bytes:
+            object.__setattr__(self, "size", next(sizes))
+            return super().checkpoint()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(follow, range(4)))
+    with View(tmp_path, POLICY) as view:
+        assert state(view) == (80, list(enumerate(ENTRIES[:80])))
 
 
 @pytest.mark.parametrize(
