@@ -103,7 +103,7 @@ class Preparer:
         flushed = self._flusher.submit(self._place.vault.keep_all, riding)
         try:
             # Wrapping goes on while the disk is busy.
-            prepared = [self._wrapped(ready) for ready in group]
+            prepared = self._wrapped(group)
             flushed.result()
         except Exception as error:
             if not isinstance(error, StorageError | RegionError | PartyError):
@@ -114,13 +114,15 @@ class Preparer:
             return
         self._hand_over(prepared)
 
-    def _wrapped(self, ready: Ready) -> Prepared:
+    def _wrapped(self, group: Sequence[Ready]) -> list[Prepared]:
         rules = self._place.rules()
-        place = {"handle": ready.handle, "region": rules.region}
-        own = self._place.transfer_wrapper().wrap(ready.data_key, **place)
-        if rules.rules.custody.key is None:
-            return Prepared(ready=ready, wrapping=own, transfer=None)
-        return Prepared(ready=ready, wrapping=self._place.wrapper().wrap(ready.data_key, **place), transfer=own)
+        dual, prepared = rules.rules.custody.key is not None, []
+        for_peers, for_itself = self._place.transfer_wrapper().group(), self._place.wrapper().group()
+        for ready in group:
+            own = for_peers(ready.data_key, ready.handle, rules.region)
+            kept = for_itself(ready.data_key, ready.handle, rules.region) if dual else own
+            prepared.append(Prepared(ready=ready, wrapping=kept, transfer=own if dual else None))
+        return prepared
 
 
 def fail(future: "Future[Any]", error: BaseException) -> None:

@@ -178,8 +178,7 @@ class Replicas:
         flushed: "Future[None]",
     ) -> tuple[int, bytes]:
         """Add events, objects and keys in one transaction; the head after them."""
-        wrapper, region = self._place.wrapper(), batch.region
-        kept = []
+        wrap, kept = self._place.wrapper().group(), []
         for item in items:
             if item.facts is not None and item.data_key is not None and item.event.handle is not None:
                 own = self._place.signed_entry(signatures[str(item.event.position)])
@@ -187,7 +186,7 @@ class Replicas:
                     Kept(
                         event=item.event,
                         facts=item.facts,
-                        wrapping=wrapper.wrap(item.data_key, handle=item.event.handle, region=region),
+                        wrapping=wrap(item.data_key, item.event.handle, batch.region),
                         signatures=batch.keyid + (item.signature or b"") + own,
                     )
                 )

@@ -1,31 +1,39 @@
 """Wrapping: how an object's data key is kept, so that nobody reads the object without those whom the charter names.
 
-    site custody   blob = key service(data key)                                     the site alone opens it
-    dual custody   blob = HPKE(custodian's public key, key service(data key))       the custodian, then the site
+    site custody   blob = W
+    dual custody   blob = lid ‖ AES-256-GCM(lid key, nonce, associated data, W)    the custodian opens it, then the site
+    W              = key service(data key, associated data)                        the site alone opens it
+    lid            = HPKE(custodian's public key, lid key)                         one for a group of objects
 
-Both layers are bound to the object and its region, handle ‖ region (`seal.object_context`): the key service by its
-associated data, HPKE by its info. HPKE is RFC 9180 in base mode, single-shot: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
-AES-256-GCM; info = "glasshouse wrapping v1" ‖ handle ‖ region, aad empty; encapsulated key ‖ ciphertext. Sealing needs
-the custodian's public key only, so that intake never waits for the custodian. The custodian sees no data key: what it
-opens is still wrapped by the site. Specification: docs/spec/wrapping.md.
+The associated data are handle ‖ region (`seal.object_context`) in both layers. HPKE is RFC 9180 in base mode,
+single-shot: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM; info = "glasshouse wrapping v1", aad empty;
+encapsulated key ‖ ciphertext. It is what costs most, and what is wrapped together is in the site's memory together: so
+such a group shares a lid, whose key is forgotten with it. Sealing needs the custodian's public key only, so that intake
+never waits for the custodian. The custodian sees no data key: what it opens is still wrapped by the site.
+Specification: docs/spec/wrapping.md.
 """
 
 import functools
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from glasshouse_verify.codec import Digest, Text, decode, encode
 from glasshouse_verify.encoding import format_json, parse_json
 
 from glasshouse.regions.errors import InvalidInput, WrappingBroken
 from glasshouse.regions.keys.interface import KeyService, Wrapped
-from glasshouse.regions.seal import KEY_BYTES, object_context
+from glasshouse.regions.seal import KEY_BYTES, TAG_BYTES, object_context
 
 INFO = b"glasshouse wrapping v1"
 MAX_WRAPPING = 4_096
+LID_BYTES = 32 + KEY_BYTES + TAG_BYTES
+_NONCE_BYTES = 12
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -65,14 +73,21 @@ class Wrapper:
 
     def wrap(self, data_key: bytes, *, handle: str, region: str) -> Wrapping:
         """Wrap a data key under the current key epoch. Raises InvalidInput, KeysUnavailable."""
-        if len(data_key) != KEY_BYTES:
-            raise InvalidInput("data key", f"{len(data_key)} bytes", f"A data key has {KEY_BYTES}.")
-        context = object_context(handle, region)
-        inner = self._keys.wrap(data_key, context)
-        blob = inner.blob
-        if self._custodian is not None:
-            blob = _SUITE.encrypt(blob, self._custodian, INFO + context)
-        return Wrapping(key_id=Text(inner.key_id), blob=blob, custodian=self._custodian_id)
+        return self.group()(data_key, handle, region)
+
+    def group(self) -> Callable[[bytes, str, str], Wrapping]:
+        """`wrap` for objects that are wrapped together (data key, handle, region): they share the custodian's lid."""
+        lid = None if self._custodian is None else _Lid(self._custodian)
+
+        def wrap(data_key: bytes, handle: str, region: str) -> Wrapping:
+            if len(data_key) != KEY_BYTES:
+                raise InvalidInput("data key", f"{len(data_key)} bytes", f"A data key has {KEY_BYTES}.")
+            context = object_context(handle, region)
+            inner = self._keys.wrap(data_key, context)
+            blob = inner.blob if lid is None else lid.put_on(inner.blob, context)
+            return Wrapping(key_id=Text(inner.key_id), blob=blob, custodian=self._custodian_id)
+
+        return wrap
 
     def unwrap(self, wrapping: Wrapping, *, handle: str, region: str, opened: bytes | None = None) -> bytes:
         """The data key; `opened` is what the custodian answered for a wrapping in dual custody.
@@ -89,12 +104,26 @@ class Wrapper:
         return data_key
 
 
+class _Lid:
+    """A key that the custodian alone can open, over the inner wrappings of one group."""
+
+    def __init__(self, custodian: X25519PublicKey) -> None:
+        key = secrets.token_bytes(KEY_BYTES)
+        self._sealed = _SUITE.encrypt(key, custodian, INFO)
+        self._cipher = AESGCM(key)
+
+    def put_on(self, inner: bytes, context: bytes) -> bytes:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return self._sealed + nonce + self._cipher.encrypt(nonce, inner, context)
+
+
 def open_custody(keys: tuple[X25519PrivateKey, ...], blob: bytes, *, handle: str, region: str) -> bytes:
     """The custodian's part: the inner wrapping, by whichever of its keys it was sealed to. Raises WrappingBroken."""
-    info = INFO + object_context(handle, region)
+    context = object_context(handle, region)
+    lid, nonce, sealed = blob[:LID_BYTES], blob[LID_BYTES:][:_NONCE_BYTES], blob[LID_BYTES + _NONCE_BYTES :]
     for key in keys:
         try:
-            return _SUITE.decrypt(blob, key, info)
+            return AESGCM(_SUITE.decrypt(lid, key, INFO)).decrypt(nonce, sealed, context)
         except (InvalidTag, ValueError):
             continue
     raise WrappingBroken(f"the wrapping of {handle[:16]}… was altered, or sealed to another key or for another object")

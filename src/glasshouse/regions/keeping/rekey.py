@@ -144,14 +144,14 @@ def _wrap(place: Place, custodian: Opens | None, rows: Sequence[Row], old: Seque
         items = [Item(handle=Digest(_bytes(row[0]).hex()), blob=_bytes(row[3])) for row in dual]
         blobs = custodian.unwrap(items, Reason(job=Identifier(REWRAP)))
         opened = {_bytes(row[0]): blob for row, blob in zip(dual, blobs, strict=True)}
-    changes = []
+    changes, wrap = [], wrapper.group()
     for handle, key_id, by, blob, kept_by, kept in rows:
         name = _bytes(handle).hex()
         before = Wrapping(
             key_id=Text(str(key_id)), blob=_bytes(blob), custodian=None if by is None else Digest(_bytes(by).hex())
         )
         data_key = wrapper.unwrap(before, handle=name, region=region, opened=opened.get(_bytes(handle)))
-        after = wrapper.wrap(data_key, handle=name, region=region)
+        after = wrap(data_key, name, region)
         renewed = None
         if kept is not None and str(kept_by) in old:
             renewed = transfer.wrap(data_key, handle=name, region=region)
