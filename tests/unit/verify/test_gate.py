@@ -35,7 +35,7 @@ def test_the_whole_answer(world: World) -> None:
     assert [claim.claim for claim in report.claims] == CLAIMS
     by = {claim.claim: claim.by for claim in report.claims}
     assert by == {
-        "charter": ("acme", "lab", "ngo"),
+        "charter": ("you",),
         "ledger": ("w1", "w2"),
         "source": ("acme",),
         "provenance": ("acme",),
@@ -49,6 +49,13 @@ def test_the_whole_answer(world: World) -> None:
         assert claim.when is not None
         assert claim.recheck.split()[0] in ("glasshouse", "sha256sum")
         assert claim.limit or claim.claim == "file"
+
+
+def test_who_voted_is_named_and_no_other_member() -> None:
+    world = World()
+    world.amend({"status": {"maximum_age": 3_600}}, "lab", "acme", "second")
+    world.honest()
+    assert world.verify().claims[0].by == ("acme", "lab")
 
 
 def test_reviewers_are_named_where_the_source_names_them() -> None:

@@ -320,11 +320,12 @@ def entitled(charter: Charter, keyids: Iterable[str], use: Use) -> dict[Identifi
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """One charter of a chain: its statement id and the ledger index from whose next entry on it is in force."""
+    """One charter of a chain: its id, the index from whose next entry on it is in force, and who voted for it."""
 
     charter: Charter
     id: str
     index: int
+    by: tuple[Identifier, ...] = ()
 
 
 class Chain:
@@ -354,10 +355,10 @@ class Chain:
         check_successor(newest.charter, newest.id, charter)
         members = newest.charter.members
         signers = self.signers(envelope, Use.CHARTER, index)
-        count = sum(1 for party in signers if party in members.parties)
-        if count < members.quorum:
-            raise QuorumError(f"charter {charter.version} has {count} of the {members.quorum} member votes it needs")
-        self.links.append(Link(charter=charter, id=statement_id(envelope.payload), index=index))
+        by = tuple(party for party in members.parties if party in signers)
+        if len(by) < members.quorum:
+            raise QuorumError(f"charter {charter.version} has {len(by)} of the {members.quorum} member votes it needs")
+        self.links.append(Link(charter=charter, id=statement_id(envelope.payload), index=index, by=by))
         return self.newest
 
     def signers(self, envelope: Envelope, use: Use, index: int) -> dict[Identifier, list[str]]:

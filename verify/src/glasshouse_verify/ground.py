@@ -75,9 +75,9 @@ class Ground:
             entry = Entry(Use.CHARTER, Charter, logged)
             self.chain.extend(entry.envelope, entry.index)
             self.entries.append(entry)
-        newest = self.chain.newest.charter
+        newest, by = self.chain.newest.charter, self.chain.newest.by
         text = f"version {newest.version} of the charter of {newest.initiative} follows from the version you pinned"
-        return Claim(text=text, by=newest.members.parties, when=newest.time)
+        return Claim(text=text, by=by or ("you",), when=newest.time)
 
     def ledger(self) -> Claim:
         """The checkpoint and what stands below it."""

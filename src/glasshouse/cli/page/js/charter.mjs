@@ -242,7 +242,7 @@ export class Chain {
   /** Start from the payload of the first charter, which is in force from the ledger's first entry. */
   static async from(pin) {
     const chain = new Chain();
-    chain.links = [{ charter: await charterOf(pin), id: await statementId(pin), index: -1 }];
+    chain.links = [{ charter: await charterOf(pin), id: await statementId(pin), index: -1, by: [] }];
     if (chain.newest.charter.version !== 1) {
       throw new VerifyError("a pin is the first charter of an initiative, this is a later version");
     }
@@ -270,11 +270,11 @@ export class Chain {
     checkSuccessor(newest.charter, newest.id, charter);
     const signers = await this.signers(envelope, "charter", index);
     const { parties, quorum } = newest.charter.members;
-    const count = parties.filter((id) => signers.has(id)).length;
-    if (count < quorum) {
-      throw new VerifyError(`charter ${charter.version} has ${count} of the ${quorum} member votes it needs`);
+    const by = parties.filter((id) => signers.has(id));
+    if (by.length < quorum) {
+      throw new VerifyError(`charter ${charter.version} has ${by.length} of the ${quorum} member votes it needs`);
     }
-    this.links.push({ charter, id: await statementId(payload), index });
+    this.links.push({ charter, id: await statementId(payload), index, by });
     return { index, envelope };
   }
 

@@ -98,10 +98,10 @@ class Gate {
       throw notAuthorised("the evidence starts from another first charter than the one pinned");
     }
     for (const amendment of this.evidence.amendments) this.entries.push(await this.chain.amend(amendment));
-    const { version, initiative, members, time } = this.chain.newest.charter;
+    const { by, charter: { version, initiative, time } } = this.chain.newest;
     return {
       text: `version ${version} of the charter of ${initiative} follows from the version you pinned`,
-      by: members.parties,
+      by: by.length ? by : ["you"],
       when: time,
     };
   }
