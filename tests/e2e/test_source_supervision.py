@@ -19,6 +19,7 @@ from world import PRODUCT, digest
 
 from glasshouse.cli.app import build
 from glasshouse.conveyor.errors import InvalidInput
+from glasshouse.ledger.errors import NotThere
 from glasshouse.ledger.evidence import assemble
 
 RECIPE = """schema = "glasshouse.recipe/v1"
@@ -89,7 +90,11 @@ class Vendor:
         last: list[Report] = []
 
         def ready() -> bool:
-            evidence = assemble(initiative.client, initiative.pin, digest(shipped))
+            try:
+                evidence = assemble(initiative.client, initiative.pin, digest(shipped))
+            except NotThere:
+                # The entry is durable, and published a moment later.
+                return False
             last[:] = [check_file(initiative.pin, evidence, digest(shipped), int(time.time()) + 1)]
             return last[0].outcome == Outcome.VERIFIED
 

@@ -4,16 +4,21 @@ import hashlib
 import json
 import secrets
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from glasshouse_verify.alarm import Hold
 from glasshouse_verify.charter import Chain, Charter
+from glasshouse_verify.checkpoint import parse_checkpoint
 from glasshouse_verify.codec import Digest, FileName, Identifier, Product, Text, Version
 from glasshouse_verify.codec import Path as TreePath
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
 from glasshouse_verify.evidence import format_evidence
+from glasshouse_verify.note import parse_note
 from glasshouse_verify.statement import (
     Action,
     Pack,
@@ -34,7 +39,7 @@ from glasshouse_verify.statement import (
 
 from glasshouse.cli.conveyor import open_press
 from glasshouse.cli.demo.stage import VENDOR
-from glasshouse.cli.demo.story import Story, Ware
+from glasshouse.cli.demo.story import START_SECONDS, Story, Ware
 from glasshouse.cli.demo.wares import edition
 from glasshouse.cli.wiring import post
 from glasshouse.conveyor.release import Order, ReleaseRun
@@ -44,6 +49,8 @@ from glasshouse.ledger.evidence import assemble
 from glasshouse.parties.node import open_node
 from glasshouse.parties.signer import FileSigner, sign_statement
 from glasshouse.storage import files
+
+_Kind = TypeVar("_Kind")
 
 
 class Forger:
@@ -122,11 +129,8 @@ class Forger:
             platform=Identifier(self.ware.platform), name=FileName(honest.name), sha256=Digest(_sha256(content))
         )
         with LedgerClient(self.story.stage.ledger_url) as client:
-            first = self._logged(client, _sha256(honest.read_bytes()))
-            source = next(
-                parse_statement(parse_envelope(client.entry(index)).payload).predicate
-                for index in client.lookup(first.source)
-            )
+            first = next(self._said(client, _sha256(honest.read_bytes()), Release))
+            source = next(self._said(client, first.source, Source))
             self._log_release(client, source, first.source, file, {file.sha256: content}, int(time.time()))
         return self._download(honest.name, content)
 
@@ -153,12 +157,13 @@ class Forger:
         with LedgerClient(self.story.stage.ledger_url) as client:
             post(client, sign_statement(make_statement(Use.REBUILD, rebuild), signer), {})
 
-    def _logged(self, client: LedgerClient, sha256: str) -> Release:
+    def _said(self, client: LedgerClient, sha256: str, kind: type[_Kind]) -> Iterator[_Kind]:
+        """What the entries of a kind say that name a digest; waits until they are published."""
         for index in client.lookup(sha256):
+            self.story.stage.wait("an entry's publication", partial(_is_published, client, index), START_SECONDS)
             predicate = parse_statement(parse_envelope(client.entry(index)).payload).predicate
-            if isinstance(predicate, Release):
-                return predicate
-        raise LookupError(sha256)
+            if isinstance(predicate, kind):
+                yield predicate
 
     def _log_release(
         self,
@@ -249,6 +254,10 @@ class _WithoutRebuilds:
         except NotThere:
             return True
         return isinstance(parse_statement(parse_envelope(data).payload).predicate, Rebuild)
+
+
+def _is_published(client: LedgerClient, index: int) -> bool:
+    return parse_checkpoint(parse_note(client.checkpoint()).text).size > index
 
 
 def _sha256(data: bytes) -> str:
