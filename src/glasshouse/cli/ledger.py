@@ -112,7 +112,9 @@ def lookup(
     """List the entries that name a digest, or are the statement with this id."""
     decode(Digest, sha256, "sha256")
     with LedgerClient(ledger) as client:
-        found = [(index, _describe(client.entry(index))) for index in client.lookup(sha256)]
+        # An entry is found as soon as it is durable, and shown once a checkpoint has it.
+        published = parse_checkpoint(parse_note(client.checkpoint()).text).size
+        found = [(index, _describe(client.entry(index))) for index in client.lookup(sha256) if index < published]
     document = {
         "schema": "glasshouse.lookup/v1",
         "digest": sha256,
