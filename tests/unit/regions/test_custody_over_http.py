@@ -1,6 +1,5 @@
 """The custodian over HTTP, and the client that sites ask it with."""
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from custodians import (
     ANALYSIS,
     CUSTODIAN,
     INTAKE,
-    PRIVATE,
     REGION,
     SITE,
     Guarded,
@@ -20,6 +18,7 @@ from custodians import (
     items_counted,
     request_of,
 )
+from glasshouse_verify.codec import Digest
 from ledgers import served
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -30,8 +29,6 @@ from glasshouse.regions.custody_client import CustodyClient
 from glasshouse.regions.custody_request import MAX_ITEMS, PATH, Item, format_request, sign_request
 from glasshouse.regions.custody_server import create_custody_app
 from glasshouse.regions.errors import CustodyRefused, CustodyUnavailable, InvalidInput
-from glasshouse.regions.seal import object_context
-from glasshouse.regions.wrapping import _SUITE, INFO
 
 
 @pytest.fixture
@@ -57,17 +54,15 @@ def test_a_site_asks_over_http(guard: Guarded) -> None:
 
 
 def test_large_batches_go_in_several_requests(guard: Guarded) -> None:
-    inner, blob = bytes(60), guard.item()
-    items = [dataclasses.replace(blob, handle=f"{number:064x}") for number in range(MAX_ITEMS + 1)]  # type: ignore[arg-type]
-    sealed = [Item(handle=item.handle, blob=custody_blob(inner, item.handle)) for item in items]
+    wrap, handles = guard.wrapper.group(), [f"{number:064x}" for number in range(MAX_ITEMS + 1)]
+    wrappings = [wrap(bytes.fromhex(handle), handle, REGION) for handle in handles]
+    items = [Item(handle=Digest(h), blob=wrapping.blob) for h, wrapping in zip(handles, wrappings, strict=True)]
     with asking(guard) as client:
-        assert client.unwrap(sealed, ANALYSIS) == (inner,) * (MAX_ITEMS + 1)
+        opened = client.unwrap(items, ANALYSIS)
+    for handle, wrapping, inner in zip(handles, wrappings, opened, strict=True):
+        assert guard.wrapper.unwrap(wrapping, handle=handle, region=REGION, opened=inner) == bytes.fromhex(handle)
     (count,) = guard.custodian.counts()
     assert (count.requests, count.items) == (2, MAX_ITEMS + 1)
-
-
-def custody_blob(inner: bytes, handle: str) -> bytes:
-    return _SUITE.encrypt(inner, PRIVATE.public_key(), INFO + object_context(handle, REGION))
 
 
 def test_refusals_reach_the_client_with_their_reason(guard: Guarded, moment: Moment) -> None:
