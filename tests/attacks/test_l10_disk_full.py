@@ -7,13 +7,12 @@ Seen: entries whose tiles do not fit stay acknowledged and unpublished; blobs an
 """
 
 import hashlib
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from disks import fill, small_disk
 from ledgers import (
     LedgerNode,
     MemoryTree,
@@ -36,28 +35,8 @@ DISK_BYTES = 512 << 10
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A real disk of half a megabyte."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "tmpfs", place], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-def fill(place: Path) -> Path:
-    path = place / "ballast"
-    with path.open("wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096) == 4096:
-                pass
-        except OSError:
-            return path
-    return path
+    with small_disk(tmp_path / "disk", DISK_BYTES) as place:
+        yield place
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from disks import fill, small_disk
 from glasshouse_verify.region import Mode
 from hostile_s3 import HostileS3, hostile_s3
 from ledgers import until
@@ -111,27 +111,8 @@ def test_what_a_disk_lost_is_fetched_from_the_peer(region: tuple[Site, Site], bu
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A real disk of a few megabytes."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "tmpfs", str(place)]
-    mounted = subprocess.run(command, capture_output=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-def fill(place: Path) -> Path:
-    path = place / "ballast"
-    with path.open("wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096) == 4096:
-                pass
-        except OSError:
-            return path
-    return path
+    with small_disk(tmp_path / "disk", DISK_BYTES) as place:
+        yield place
 
 
 @pytest.mark.parametrize("full", [0, 1], ids=["the taker's", "the peer's"])
