@@ -42,12 +42,12 @@ SETTINGS_FILE = "node.toml"
 _PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 # What a key is for, by its name without the number.
 KEY_USES: dict[str, tuple[Use, ...]] = {
-    "member": (Use.CHARTER, Use.TRAP),
+    "member": (Use.CHARTER, Use.TRAP, Use.RELOCATION),
     "conveyor": (Use.PROVENANCE,),
     "release": (Use.SOURCE, Use.RELEASE, Use.HOLD),
     "rebuild": (Use.COMMIT, Use.REBUILD, Use.PROVENANCE),
-    "audit": (Use.STATUS, Use.HOLD, Use.FINDING, Use.INSPECTION),
-    "intake": (Use.RECEIPT, Use.INVENTORY, Use.ACCESS),
+    "audit": (Use.STATUS, Use.HOLD, Use.FINDING, Use.INSPECTION, Use.RELOCATION),
+    "intake": (Use.RECEIPT, Use.INVENTORY, Use.ACCESS, Use.RELOCATION),
     "custody": (Use.ACCESS,),
     "log": (),
     "witness": (),

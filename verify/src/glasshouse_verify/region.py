@@ -19,6 +19,8 @@ Kind = StrEnum("Kind", "FILE TELEMETRY")
 Shortage = StrEnum("Shortage", "WAIT REFUSE")
 # Who has to take part in reading: the site alone, or the site and a second party's key service.
 Mode = StrEnum("Mode", "SITE DUAL")
+# What a relocation empties: a site of the region, or a store that was never one.
+Origin = StrEnum("Origin", "SITE STORE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,27 @@ class Custody:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moving:
+    """A relocation that the members have opened: the data leaves `site` (see `relocation`).
+
+    Where `source` is `site`, `site` is the region's only one, and `to` are those that take over from it, with
+    `replicas` for what they take; where it is `store`, a store outside the region, at `site`, is taken into its sites.
+    `due` is the promised end (Unix seconds); `quarantine` how long after the countersignature nothing is erased, and
+    `watch` how long the old site is tried afterwards, both in seconds; `supervisor` is the party that countersigns.
+    """
+
+    id: Identifier
+    source: Origin
+    site: Identifier
+    to: Mapping[Identifier, RegionSite]
+    replicas: int
+    due: int
+    quarantine: int
+    watch: int
+    supervisor: Identifier
+
+
+@dataclass(frozen=True, kw_only=True)
 class Region:
     """The rules of one region, in force from inventory number `epoch` on. `interval`: seconds between inventories."""
 
@@ -62,6 +85,12 @@ class Region:
     custody: Custody
     categories: Mapping[Identifier, Category]
     interval: int
+    moving: Moving | None = None
+
+    @property
+    def places(self) -> Mapping[Identifier, RegionSite]:
+        """Its sites, and those that its data is moving to."""
+        return {**self.sites, **({} if self.moving is None else self.moving.to)}
 
 
 def regions_of(charter: Charter) -> Mapping[Identifier, Region]:
@@ -82,11 +111,12 @@ def regions_of(charter: Charter) -> Mapping[Identifier, Region]:
             raise FormatError(where, "interval and retention must be at least one second")
         _check_sites(charter, where, region)
         _check_custody(charter, where, region)
+        _check_moving(charter, f"{where}.moving", region)
     return regions
 
 
 def _check_sites(charter: Charter, where: str, region: Region) -> None:
-    for name, site in region.sites.items():
+    for name, site in region.places.items():
         if name not in charter.sites:
             raise FormatError(f"{where}.sites.{name}", "is no site of this charter")
         if site.party not in charter.parties:
@@ -101,8 +131,25 @@ def _check_custody(charter: Charter, where: str, region: Region) -> None:
         return
     if custody.party not in charter.parties:
         raise FormatError(f"{where}.custody.party", "is no party of this charter")
-    if side(charter, custody.party) in {side(charter, site.party) for site in region.sites.values()}:
+    if side(charter, custody.party) in {side(charter, site.party) for site in region.places.values()}:
         raise CharterError(f"{where}.custody.party: {custody.party} stands with a site whose keys it is to guard")
+
+
+def _check_moving(charter: Charter, where: str, region: Region) -> None:
+    moving = region.moving
+    if moving is None:
+        return
+    if moving.site not in charter.sites or moving.site in moving.to:
+        raise FormatError(f"{where}.site", "must be a site of this charter, and none that the data moves to")
+    if (moving.source == Origin.SITE) != (set(region.sites) == {moving.site}):
+        raise FormatError(f"{where}.site", "is the only site of the region where the source is a site, and only there")
+    if (moving.source == Origin.SITE) != bool(moving.to):
+        raise FormatError(f"{where}.to", "names sites where the source is a site, and only there")
+    if not 1 <= moving.replicas <= len(moving.to or region.sites):
+        raise FormatError(f"{where}.replicas", "must be from 1 to the number of sites that the data moves to")
+    sides = {side(charter, place.party) for place in region.places.values()}
+    if moving.supervisor not in charter.parties or side(charter, moving.supervisor) in sides:
+        raise CharterError(f"{where}.supervisor: {moving.supervisor} is no party, or stands with a site")
 
 
 def region_of(charter: Charter, country: str) -> tuple[Identifier, Region]:

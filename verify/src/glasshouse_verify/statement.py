@@ -28,7 +28,8 @@ PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
 # What a key may sign; one per predicate, so that a key entitled to one thing is entitled to nothing else.
 Use = StrEnum(
     "Use",
-    "CHARTER SOURCE PROVENANCE RELEASE COMMIT REBUILD STATUS HOLD FINDING RECEIPT INVENTORY INSPECTION ACCESS TRAP",
+    "CHARTER SOURCE PROVENANCE RELEASE COMMIT REBUILD STATUS HOLD FINDING RECEIPT INVENTORY INSPECTION ACCESS TRAP"
+    " RELOCATION",
 )
 
 
@@ -291,8 +292,7 @@ class _Frame:
 
 def make_statement(use: Use, predicate: Predicate) -> bytes:
     """The canonical payload that claims `predicate`; raises FormatError where the result would not parse."""
-    subjects = predicate.subjects()
-    return format_statement(predicate_type(use), subjects, encode(predicate))
+    return format_statement(predicate_type(use), predicate.subjects(), encode(predicate))
 
 
 def format_statement(kind: str, subjects: list[Subject], predicate: object) -> bytes:

@@ -13,7 +13,7 @@ import { makeStatement, parseStatement, register, verdict } from "./statement.mj
 const NEGATIVE = ["differs", "build-failed", "pack-not-received"];
 const USES = [
   ...["charter", "source", "provenance", "release", "commit", "rebuild", "status", "hold", "finding"],
-  ...["receipt", "inventory", "inspection", "access", "trap"],
+  ...["receipt", "inventory", "inspection", "access", "trap", "relocation"],
 ];
 const ROLES = ["vendor", "supervisor", "rebuilder", "auditor", "witness", "ledger", "member"];
 

@@ -1,0 +1,1 @@
+"""Relocation: moves what a region holds to another jurisdiction, and proves it."""

@@ -1,0 +1,45 @@
+"""Every error of this room.
+
+RelocationError
+├── InvalidInput       a request or a document that breaks its format: .field, .reason, .fix
+├── NotYet             a step whose predecessors do not stand in the ledger: nothing was done
+├── Refused            the supervisor found something wrong, and has logged it: .faults
+├── StoreLied          a store that does not do what it acknowledged; nothing counts as copied or erased by it
+└── Unavailable        something this room needs does not answer; trying again later may help
+"""
+
+from collections.abc import Sequence
+
+from glasshouse_verify.relocation import Fault
+
+
+class RelocationError(Exception):
+    """Base of every error of `glasshouse.relocation`."""
+
+
+class InvalidInput(RelocationError):
+    """Input that breaks its format: `field` names the part, `fix` says what to do about it."""
+
+    def __init__(self, field: str, reason: str, fix: str) -> None:
+        super().__init__(f"{field}: {reason}. {fix}")
+        self.field, self.reason, self.fix = field, reason, fix
+
+
+class NotYet(RelocationError):
+    """A step that others have to come before. Nothing was done."""
+
+
+class Refused(RelocationError):
+    """The supervisor found something wrong: `faults`."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(f"{fault.site}: {fault.text}" for fault in faults))
+        self.faults = tuple(faults)
+
+
+class StoreLied(RelocationError):
+    """A store does not do what it acknowledged. Nothing that rests on it counts."""
+
+
+class Unavailable(RelocationError):
+    """Something that a move needs does not answer. Trying again later may help."""
