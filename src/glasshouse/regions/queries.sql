@@ -66,8 +66,9 @@ where site = %(site)s and position > %(after)s order by position limit %(limit)s
 select chain from regions.event where site = %(site)s and position = %(position)s;
 
 -- name: find_held
-select handle, customer, sha256 from regions.object
-where state = 'held' and (customer, sha256) in (select * from unnest(%(customers)s::text[], %(digests)b::bytea[]));
+select object.handle, object.customer, object.sha256
+from unnest(%(customers)s::text[], %(digests)b::bytea[]) as asked (customer, sha256)
+join regions.object on object.customer = asked.customer and object.sha256 = asked.sha256 and object.state = 'held';
 
 -- name: receipts
 select handle, site, number, customer, country, customer_key, sha256, size, category, retention, epoch, charter, party,

@@ -70,6 +70,7 @@ class Database:
             timeout=timeout_seconds,
             # A connection that died with its server is replaced before the caller sees it.
             check=psycopg_pool.ConnectionPool.check_connection,
+            configure=_configure,
             open=True,
         )
 
@@ -85,7 +86,9 @@ class Database:
     def dedicated(self) -> psycopg.Connection[Row]:
         """A connection of its own outside the pool, in autocommit mode, for session locks. The caller closes it."""
         with translated():
-            return psycopg.connect(self._dsn, autocommit=True)
+            connection = psycopg.connect(self._dsn, autocommit=True)
+            _configure(connection)
+            return connection
 
     def close(self) -> None:
         """Close every connection."""
@@ -96,6 +99,16 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _configure(connection: psycopg.Connection[Row]) -> None:
+    """Have every statement planned for the tables as they are now.
+
+    The plan of a prepared statement made while a table was small would be kept while it grows a thousandfold.
+    """
+    connection.execute("set plan_cache_mode = force_custom_plan")
+    if not connection.autocommit:
+        connection.commit()
 
 
 @contextlib.contextmanager
