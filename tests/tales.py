@@ -36,7 +36,6 @@ def steps(*, refused: bool = False, alarmed: bool = False, until: Step = Step.WA
     here = {"site": "moscow"}
     secret = b"s" * 32
     said: list[tuple[str, Step, dict[str, Any]]] = [
-        ("acme", Step.PROGRAMME, {"promised": {"au": PROMISED}}),
         ("acme", Step.SCOPE, {**here, "to": ("zurich-1", "zurich-2"), "source": Origin.SITE, "document": digest(b"s")}),
         ("lab", Step.COMMITMENT, {"commitment": commitment_of("au-2026", "lab", secret)}),
         ("ngo", Step.COMMITMENT, {"commitment": commitment_of("au-2026", "ngo", secret)}),
@@ -73,7 +72,7 @@ def steps(*, refused: bool = False, alarmed: bool = False, until: Step = Step.WA
 
 
 def tale(**asked: Any) -> Tale:
-    return tell(steps(**asked), charter(), "Australia", NOW + 2 * DAY)
+    return tell(steps(**asked), charter(), "Australia", NOW + 2 * DAY, promised=PROMISED)
 
 
 def late(told: Tale) -> Tale:
@@ -83,14 +82,13 @@ def late(told: Tale) -> Tale:
 def _records(said: list[tuple[str, Step, dict[str, Any]]]) -> list[Record]:
     records: list[Record] = []
     for number, (party, step, members) in enumerate(said):
-        first = step in (Step.PROGRAMME, Step.SCOPE)
         says = Relocation(
             party=party,
             region="au",
-            relocation="programme" if step == Step.PROGRAMME else "au-2026",
+            relocation="au-2026",
             step=step,
             time=NOW + number * 3_600,
-            previous=() if first else (records[-1].id,),
+            previous=() if step == Step.SCOPE else (records[-1].id,),
             **members,
         )
         payload = make_statement(Use.RELOCATION, says)

@@ -18,6 +18,7 @@ from glasshouse.conveyor.errors import ConveyorError
 from glasshouse.ledger.errors import LedgerError
 from glasshouse.parties.errors import PartyError
 from glasshouse.regions.errors import RegionError
+from glasshouse.relocation.errors import RelocationError
 from glasshouse.storage.errors import StorageError
 from glasshouse.supervision.errors import SupervisionError
 
@@ -27,6 +28,7 @@ EXPECTED = (
     LedgerError,
     PartyError,
     RegionError,
+    RelocationError,
     StorageError,
     SupervisionError,
     VerifyError,
@@ -55,6 +57,7 @@ GROUPS = {
     "customer": "customer",
     "uploads": "uploads",
     "access": "access",
+    "relocate": "relocating.command",
     "vault": "vault",
     "custody": "custody",
     "source": "source",

@@ -89,8 +89,11 @@ class Tale:
         return self.promised is not None and (self.ended or self.now) > self.promised
 
 
-def tell(records: Sequence[Record], charter: Charter, region: str, now: int) -> Tale:
-    """The move that these statements are the steps of, in the order of their entries; at least its scope."""
+def tell(records: Sequence[Record], charter: Charter, region: str, now: int, *, promised: int | None = None) -> Tale:
+    """The move that these statements are the steps of, in the order of their entries; at least its scope.
+
+    `promised`: the date that it is held to, in Unix seconds.
+    """
     said: list[Relocation] = [record.predicate for record in records]
     scope = next(one for one in said if one.step == Step.SCOPE)
     newest = {step: [one for one in said if one.step == step] for step in Step}
@@ -118,18 +121,10 @@ def tell(records: Sequence[Record], charter: Charter, region: str, now: int) -> 
         size=None if start is None else start.size,
         supervisor=names.party(signed[0]) if signed else "",
         events=tuple(_events(records, names)),
-        promised=promised_of(said),
+        promised=promised,
         ended=erased[-1].time if erased and watch is not None else None,
         now=now,
     )
-
-
-def promised_of(said: Sequence[Relocation]) -> int | None:
-    """The first date that was promised for the region of these statements, in Unix seconds."""
-    for one in said:
-        if one.step == Step.PROGRAMME and one.promised and one.region in one.promised:
-            return one.promised[one.region]
-    return None
 
 
 def volume(size: int) -> str:
@@ -195,8 +190,6 @@ def _lead(old: Place, new: Sequence[Place], start: Relocation | None, region: st
 def _events(records: Sequence[Record], names: _Names) -> Iterator[Event]:
     for record in records:
         says: Relocation = record.predicate
-        if says.step == Step.PROGRAMME:
-            continue
         yield Event(
             time=says.time,
             title=_TITLES[says.step],
