@@ -4,6 +4,7 @@ RelocationError
 ├── InvalidInput       a request or a document that breaks its format: .field, .reason, .fix
 ├── NotYet             a step whose predecessors do not stand in the ledger: nothing was done
 ├── Refused            the supervisor found something wrong, and has logged it: .faults
+├── Forbidden          a store says that these credentials may not: .store, .doing
 ├── StoreLied          a store that does not do what it acknowledged; nothing counts as copied or erased by it
 └── Unavailable        something this room needs does not answer; trying again later may help
 """
@@ -35,6 +36,14 @@ class Refused(RelocationError):
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("; ".join(f"{fault.site}: {fault.text}" for fault in faults))
         self.faults = tuple(faults)
+
+
+class Forbidden(RelocationError):
+    """A store says that these credentials may not do this."""
+
+    def __init__(self, store: str, doing: str) -> None:
+        super().__init__(f"{store} refuses {doing} with these credentials. Grant it, or use credentials that may.")
+        self.store, self.doing = store, doing
 
 
 class StoreLied(RelocationError):
