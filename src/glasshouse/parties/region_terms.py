@@ -16,10 +16,24 @@ of the custodian come from the card of its node with the role custody:
     suspicious = {kind = "file", retention = 31536000}
     telemetry = {kind = "telemetry", retention = 7776000}
 
+A relocation is opened by a table more, and closed by the region without it, whose `sites` are then those of `to`:
+
+    [regions.au.moving]
+    id = "au-2026"
+    source = "site"                      # or "store": then without `to`
+    site = "moscow"
+    to = ["zurich-1", "zurich-2"]
+    replicas = 2
+    due = 2026-12-31
+    quarantine = 604800
+    watch = 2592000
+    supervisor = "lab"
+
 The rules that regions must keep are `glasshouse_verify.region.regions_of`'s.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 from glasshouse_verify.charter import Charter
@@ -40,13 +54,40 @@ def regions_from_terms(terms: Mapping[str, Any], cards: Sequence[Card]) -> dict[
 
 def _region(name: str, table: Mapping[str, Any], cards: Sequence[Card]) -> dict[str, Any]:
     where = f"terms.regions.{name}"
-    sites = table.get("sites")
-    if not isinstance(sites, list):
-        raise SettingsError(f"{where}.sites", "is no list of sites", 'Write sites = ["zurich-1", "zurich-2"].')
     region: dict[str, Any] = {"epoch": 1, **table}
-    region["sites"] = {str(site): _site(where, name, str(site), cards) for site in sites}
+    region["sites"] = _sites(f"{where}.sites", name, table.get("sites"), cards)
     region["custody"] = _custody(where, table.get("custody"), cards)
+    if "moving" in table:
+        region["moving"] = _moving(f"{where}.moving", name, table["moving"], cards)
     return region
+
+
+def _moving(where: str, region: str, moving: object, cards: Sequence[Card]) -> dict[str, Any]:
+    if not isinstance(moving, dict):
+        raise SettingsError(where, "is no table", f"Write a table [regions.{region}.moving].")
+    to = _sites(f"{where}.to", region, moving.get("to", []), cards)
+    return {**moving, "to": to, "due": _seconds(f"{where}.due", moving.get("due"))}
+
+
+def _seconds(where: str, moment: object) -> int:
+    """Unix seconds of what TOML has for a moment; a day means its end, UTC."""
+    match moment:
+        case datetime():
+            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        case date():
+            end = datetime.combine(moment, datetime.max.time(), UTC)
+            return int(end.timestamp())
+        case int() if not isinstance(moment, bool):
+            return moment
+    raise SettingsError(where, "is no moment", "Write due = 2026-12-31, or Unix seconds.")
+
+
+def _sites(where: str, region: str, sites: object, cards: Sequence[Card]) -> dict[str, Any]:
+    if not isinstance(sites, list):
+        raise SettingsError(
+            where, "is no list of sites", f'Write {where.rpartition(".")[2]} = ["zurich-1", "zurich-2"].'
+        )
+    return {str(site): _site(where, region, str(site), cards) for site in sites}
 
 
 def _site(where: str, region: str, site: str, cards: Sequence[Card]) -> dict[str, Any]:
@@ -56,7 +97,7 @@ def _site(where: str, region: str, site: str, cards: Sequence[Card]) -> dict[str
             certificate = encode_base64(shown.certificate)
             return {"party": card.party, "url": shown.url, "peer": shown.peer, "certificate": certificate}
     fix = f"Make the node with: glasshouse init --role intake --region {region} --site {site}:…, and give its card."
-    raise SettingsError(f"{where}.sites", f"no card given is of a site {site} for this region", fix)
+    raise SettingsError(where, f"no card given is of a site {site} for this region", fix)
 
 
 def _custody(where: str, custody: object, cards: Sequence[Card]) -> dict[str, Any]:

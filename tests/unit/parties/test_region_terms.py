@@ -166,3 +166,61 @@ def test_an_amendment_with_broken_regions_is_not_proposed(cards: list[Card]) -> 
 def test_terms_of_regions_alone(text: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         parse_region_terms(text)
+
+
+MOVING = """
+[regions.au.moving]
+id = "au-2026"
+source = "site"
+site = "moscow"
+to = ["zurich-1", "zurich-2"]
+replicas = 2
+due = 2027-01-15
+quarantine = 604800
+watch = 2592000
+supervisor = "lab"
+"""
+MOSCOW = REGION.replace('sites = ["zurich-1", "zurich-2"]\nreplicas = 2', 'sites = ["moscow"]\nreplicas = 1')
+
+
+def test_a_region_moves_and_has_moved_by_its_terms(cards: list[Card], tmp_path: Path) -> None:
+    old = site(tmp_path / "moscow", "moscow", 9010)[1]
+    before = first([*cards, old], TERMS + MOSCOW)
+    opened = amended(before, draft_regions(before, parse_region_terms(MOSCOW + MOVING), [*cards, old]))
+    region = regions_of(opened)["au"]
+    moving = region.moving
+    assert moving is not None
+    assert (moving.site, tuple(moving.to), moving.replicas, moving.due) == (
+        "moscow",
+        ("zurich-1", "zurich-2"),
+        2,
+        1_800_057_599,
+    )
+    assert moving.to["zurich-1"].url == "http://127.0.0.1:9002"
+    assert set(region.sites) == {"moscow"}
+    assert set(region.places) == {"moscow", "zurich-1", "zurich-2"}
+    closed = amended(opened, draft_regions(opened, parse_region_terms(REGION), cards))
+    region = regions_of(closed)["au"]
+    assert (set(region.sites), region.replicas, region.moving) == ({"zurich-1", "zurich-2"}, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "words"),
+    [
+        (("due = 2027-01-15", 'due = "soon"'), "terms.regions.au.moving.due", "is no moment"),
+        (
+            ('to = ["zurich-1", "zurich-2"]', 'to = ["bern"]'),
+            "terms.regions.au.moving.to",
+            "no card given is of a site bern",
+        ),
+        (('to = ["zurich-1", "zurich-2"]', 'to = "zurich-1"'), "terms.regions.au.moving.to", "is no list of sites"),
+    ],
+)
+def test_what_is_wrong_in_a_move_is_named(
+    cards: list[Card], tmp_path: Path, wrong: tuple[str, str], field: str, words: str
+) -> None:
+    old = site(tmp_path / "moscow", "moscow", 9010)[1]
+    terms = parse_region_terms((MOSCOW + MOVING).replace(*wrong))
+    with pytest.raises(SettingsError, match=words) as error:
+        draft_regions(first([*cards, old], TERMS + MOSCOW), terms, [*cards, old])
+    assert error.value.field == field
