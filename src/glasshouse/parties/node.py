@@ -155,7 +155,7 @@ class CustodySettings(Settings):
     How often it looks for what it has to say, and how often it logs its tallies.
     """
 
-    jobs: tuple[Id, ...] = ("analysis", "repair", "rewrap")
+    jobs: tuple[Id, ...] = ("analysis", "repair", "rewrap", "relocation", "relocation-sample")
     poll_seconds: float = Field(default=1.0, gt=0, le=3600)
     tally_seconds: int = Field(default=3_600, gt=0, le=86_400)
 

@@ -5,4 +5,8 @@ ANALYSIS = "analysis"
 REPAIR = "repair"
 # A new key epoch: every data key is wrapped anew.
 REWRAP = "rewrap"
-JOBS = (ANALYSIS, REPAIR, REWRAP)
+# A site that data leaves hands over what it cannot open alone any more.
+RELOCATION = "relocation"
+# A site gives the supervisor of a move what opens the objects of the sample.
+RELOCATION_SAMPLE = "relocation-sample"
+JOBS = (ANALYSIS, REPAIR, REWRAP, RELOCATION, RELOCATION_SAMPLE)
