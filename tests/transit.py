@@ -183,6 +183,13 @@ class TransitEngine:
                 key = self.keys[name] = Key(name=name, **flags)
                 key.rotate()
             return 200, {"data": key.shown()}
+        if method == "DELETE" and action == "":
+            if key is None:
+                raise Refusal("could not delete key; not found")
+            if not key.deletion_allowed:
+                raise Refusal("deletion is not allowed for this key")
+            del self.keys[name]
+            return 204, {}
         if key is None:
             raise Refusal(f"no existing key named {name} could be found" if action == "config" else "key not found")
         if action == "rotate":
@@ -226,9 +233,9 @@ def transit_server() -> Iterator[tuple[str, TransitEngine]]:
             status, value = engine.answer(request.method, request.path_params["path"], json.loads(body or b"{}"))
         except Refusal as error:
             return JSONResponse({"errors": [str(error)]}, 400)
-        return JSONResponse(value, status)
+        return Response(status_code=204) if status == 204 else JSONResponse(value, status)
 
-    app = Starlette(routes=[Route("/v1/transit/{path:path}", answer, methods=["GET", "POST"])])
+    app = Starlette(routes=[Route("/v1/transit/{path:path}", answer, methods=["GET", "POST", "DELETE"])])
     with served(app) as url:
         yield url, engine
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from leaving import closed
 from tokens import MODULE, make_token, needs_softhsm, pin_file, token_store
 from transit import REAL, TOKEN, TransitEngine, real_server, transit_server
 
@@ -14,7 +15,7 @@ from glasshouse.parties.hardware import TokenKey, open_session
 from glasshouse.parties.node import Node, NodeSettings
 from glasshouse.regions.errors import InvalidInput, KeyDestroyed, KeysUnavailable, WrappingBroken
 from glasshouse.regions.keys.file_keyring import FileKeyring
-from glasshouse.regions.keys.interface import KeyService, Wrapped, epoch_number
+from glasshouse.regions.keys.interface import KeyService, Wrapped, destroy_all, epoch_number
 from glasshouse.regions.keys.opening import open_keys
 from glasshouse.regions.keys.pkcs11_keys import Pkcs11Keys
 from glasshouse.regions.keys.transit import TransitKeys
@@ -158,6 +159,29 @@ def test_the_current_and_newer_epochs_are_not_destroyed(keys: KeyService) -> Non
             keys.destroy(key_id)
     assert len(keys.epochs()) == 3
     assert keys.unwrap(wrapped, AAD) == DATA_KEY
+
+
+def test_all_epochs_are_destroyed_for_good_once_the_region_has_left(keys: KeyService, opening: Opening) -> None:
+    first = keys.wrap(DATA_KEY, AAD)
+    keys.next_epoch()
+    last = keys.wrap(DATA_KEY, AAD)
+    proof = closed()
+    with pytest.raises(InvalidInput, match="is older"):
+        keys.destroy(last.key_id, closed=proof)
+    assert destroy_all(keys, proof) == (first.key_id, last.key_id)
+    assert destroy_all(keys, proof) == ()
+    for service in (keys, opening()):
+        service.destroy(last.key_id, closed=proof)
+        assert service.epochs() == ()
+        for wrapped in (first, last):
+            # Of a key that was deleted the transit engine remembers nothing.
+            with pytest.raises(KeysUnavailable if isinstance(service, TransitKeys) else KeyDestroyed):
+                service.unwrap(wrapped, AAD)
+        if not isinstance(service, TransitKeys):
+            with pytest.raises(KeyDestroyed, match="the region has left this site"):
+                service.next_epoch()
+            with pytest.raises(KeyDestroyed, match="the region has left this site"):
+                service.wrap(DATA_KEY, AAD)
 
 
 def test_threads_share_a_service(keys: KeyService) -> None:

@@ -5,6 +5,7 @@
 
 Destroying writes the mark first, overwrites the key's file, and removes it; each step is flushed to the disk, and what
 a crash left undone is done when the keyring is opened next. A key that is put back is never used, and destroyed again.
+Where all keys bear a mark the last epoch was destroyed: then none follows.
 """
 
 import os
@@ -19,7 +20,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from glasshouse.parties.errors import KeyUnavailable
 from glasshouse.parties.keys import read_private
 from glasshouse.regions.errors import KeysUnavailable, WrappingBroken
-from glasshouse.regions.keys.interface import Wrapped, epoch_id, number_to_destroy, number_to_unwrap
+from glasshouse.regions.keys.closing import Closed
+from glasshouse.regions.keys.interface import Wrapped, epoch_id, number_to_destroy, number_to_unwrap, refuse_after
 from glasshouse.storage import files
 from glasshouse.storage.errors import ObjectConflict
 
@@ -64,7 +66,7 @@ class FileKeyring:
 
     def unwrap(self, wrapped: Wrapped, aad: bytes) -> bytes:
         """Looks at the files each time, since another process may have destroyed the key meanwhile."""
-        cipher = self._cipher(number_to_unwrap(self._name, wrapped, self._living()))
+        cipher = self._cipher(number_to_unwrap(self._name, wrapped, self._living(), self._ended()))
         nonce, ciphertext = wrapped.blob[:NONCE_BYTES], wrapped.blob[NONCE_BYTES:]
         try:
             return cipher.decrypt(nonce, ciphertext, aad)
@@ -73,6 +75,7 @@ class FileKeyring:
 
     def next_epoch(self) -> str:
         """A new file; the number follows every key and every mark."""
+        refuse_after(self._name, self._ended())
         number = max(set[int]().union(*self._listed()), default=0) + 1
         while True:
             try:
@@ -83,9 +86,9 @@ class FileKeyring:
             else:
                 return epoch_id(self._name, number)
 
-    def destroy(self, key_id: str) -> None:
+    def destroy(self, key_id: str, *, closed: Closed | None = None) -> None:
         """Mark, overwrite, remove."""
-        number = number_to_destroy(self._name, key_id, self._living())
+        number = number_to_destroy(self._name, key_id, self._living(), closed=closed, ended=self._ended())
         if number is not None:
             files.create(self._path(number, _MARK_SUFFIX), b"destroyed\n")
             self._erase(number)
@@ -120,6 +123,7 @@ class FileKeyring:
     def _current(self) -> int:
         living = self._living()
         if not living:
+            refuse_after(self._name, self._ended())
             raise KeysUnavailable(f"{self._directory} holds no wrapping key; begin the first key epoch")
         return living[-1]
 
@@ -129,6 +133,11 @@ class FileKeyring:
             for number in self._ciphers.keys() - (keys - marks):
                 del self._ciphers[number]
         return sorted(keys - marks)
+
+    def _ended(self) -> int:
+        """The number of the last epoch, where it was destroyed; 0 where it was not."""
+        keys, marks = self._listed()
+        return 0 if keys - marks else max(marks, default=0)
 
     def _listed(self) -> tuple[set[int], set[int]]:
         """The numbers of keys and of marks."""

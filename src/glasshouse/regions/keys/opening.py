@@ -13,10 +13,10 @@ from glasshouse.regions.keys.pkcs11_keys import Pkcs11Keys
 from glasshouse.regions.keys.transit import TransitKeys
 
 
-def open_keys(node: Node) -> KeyService:
-    """What wraps the data keys of this node's site, with a first key epoch made where there is none.
+def open_keys(node: Node, *, begin: bool = True) -> KeyService:
+    """What wraps the data keys of this node's site, with a first key epoch made where there is none if it may `begin`.
 
-    Raises KeysUnavailable.
+    Raises KeysUnavailable, and KeyDestroyed where a site that its region has left is to begin anew.
     """
     settings = node.settings.wrapping
     if settings.pkcs11 is not None:
@@ -25,7 +25,7 @@ def open_keys(node: Node) -> KeyService:
         service = _transit(node.directory, settings.transit)
     else:
         service = FileKeyring(node.keys)
-    if not service.epochs():
+    if begin and not service.epochs():
         service.next_epoch()
     return service
 

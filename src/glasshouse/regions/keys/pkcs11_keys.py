@@ -1,7 +1,8 @@
 """Wrapping keys in a PKCS#11 token: enforced by it, which makes them and never gives them away.
 
 AES-256 keys labelled wrap-1, wrap-2, …, for CKM_AES_GCM with a random nonce before each ciphertext. A key of which the
-token does not say that it was made in it and could never be extracted is not used.
+token does not say that it was made in it and could never be extracted is not used. Before the last one is destroyed,
+a data object `wrap-3.destroyed` is put into the token: from then on nothing is numbered anew.
 """
 
 import os
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from glasshouse.parties.errors import KeyUnavailable
 from glasshouse.parties.hardware import TokenKey, open_session, reason_of
 from glasshouse.regions.errors import KeysUnavailable, WrappingBroken
-from glasshouse.regions.keys.interface import Wrapped, epoch_id, epoch_number, number_to_destroy, number_to_unwrap
+from glasshouse.regions.keys.closing import Closed
+from glasshouse.regions.keys.interface import (
+    Wrapped,
+    epoch_id,
+    epoch_number,
+    number_to_destroy,
+    number_to_unwrap,
+    refuse_after,
+)
 
 if TYPE_CHECKING:
     from pkcs11 import Session
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
 KEY_BITS = 256
 NONCE_BYTES = 12
 TAG_BITS = 128
+_MARK_SUFFIX = ".destroyed"
 _T = TypeVar("_T")
 
 
@@ -69,7 +79,7 @@ class Pkcs11Keys:
         def decrypt() -> bytes:
             number = epoch_number(self._name, wrapped.key_id)
             if number not in self._keys:
-                number = number_to_unwrap(self._name, wrapped, self._find())
+                number = number_to_unwrap(self._name, wrapped, self._find(), self._ended())
             try:
                 return self._crypt("decrypt", number, nonce, ciphertext, aad)
             except PKCS11Error:
@@ -86,6 +96,7 @@ class Pkcs11Keys:
 
         def make() -> str:
             number = max(self._find(), default=0) + 1
+            refuse_after(self._name, self._ended())
             key = self._session.generate_key(
                 KeyType.AES,
                 KEY_BITS,
@@ -106,12 +117,15 @@ class Pkcs11Keys:
 
         return self._with_token(make)
 
-    def destroy(self, key_id: str) -> None:
+    def destroy(self, key_id: str, *, closed: Closed | None = None) -> None:
         """The token's object is destroyed; a copy that the token's maker lets people back up is not."""
 
         def remove() -> None:
-            number = number_to_destroy(self._name, key_id, self._find())
+            living = self._find()
+            number = number_to_destroy(self._name, key_id, living, closed=closed, ended=self._ended())
             if number is not None:
+                if len(living) == 1:
+                    self._mark(number)
                 self._keys.pop(number).destroy()
                 if number in self._find():
                     raise KeysUnavailable(f"the token still holds {key_id} after it was destroyed")
@@ -128,6 +142,7 @@ class Pkcs11Keys:
     def _current(self, *, fresh: bool = False) -> int:
         numbers = self._find() if fresh or not self._keys else sorted(self._keys)
         if not numbers:
+            refuse_after(self._name, self._ended())
             raise KeysUnavailable(f"the token holds no key {self._name!r}; begin the first key epoch")
         return numbers[-1]
 
@@ -147,6 +162,26 @@ class Pkcs11Keys:
             found[number] = self._keys.get(number) or _vouched(key, label)
         self._keys = found
         return sorted(found)
+
+    def _mark(self, number: int) -> None:
+        """Say in the token that this is its last epoch, before it goes."""
+        from pkcs11 import Attribute, ObjectClass
+
+        label = f"{epoch_id(self._name, number)}{_MARK_SUFFIX}"
+        if not self._marks():
+            says = {Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True, Attribute.LABEL: label}
+            self._session.create_object({**says, Attribute.VALUE: b"destroyed"})
+
+    def _ended(self) -> int:
+        """The number of the last epoch, where it was destroyed; 0 where it was not."""
+        return 0 if self._keys else max(self._marks(), default=0)
+
+    def _marks(self) -> list[int]:
+        from pkcs11 import Attribute, ObjectClass
+
+        labels = [str(mark[Attribute.LABEL]) for mark in self._session.get_objects({Attribute.CLASS: ObjectClass.DATA})]
+        ended = [label.removesuffix(_MARK_SUFFIX) for label in labels if label.endswith(_MARK_SUFFIX)]
+        return [number for name in ended if (number := epoch_number(self._name, name)) is not None]
 
     def _with_token(self, work: Callable[[], _T]) -> _T:
         """One caller at a time, as sessions ask for; a session that was lost is opened once more."""

@@ -6,10 +6,12 @@ API, where NAME is the key's name:
     GET  /v1/transit/keys/NAME            POST /v1/transit/keys/NAME             the first epoch
     POST /v1/transit/encrypt/NAME         POST /v1/transit/keys/NAME/rotate      the next one
     POST /v1/transit/decrypt/NAME         POST /v1/transit/keys/NAME/config      then …/trim: destroys versions
+    DELETE /v1/transit/keys/NAME          after config allows it: destroys the last one
 
 Only `trim` destroys: a raised min_decryption_version alone can be lowered again. The token needs the capabilities
 update on encrypt, decrypt, rotate, config and trim, create, update and read on the key; without create on encrypt the
-server never makes a key by itself.
+server never makes a key by itself. To leave a site it also needs delete on the key. The server keeps no memory of a key
+that was deleted: that nothing it wrapped is taken again is for the site's database to remember.
 """
 
 import json
@@ -27,6 +29,7 @@ from glasshouse_verify.errors import FormatError
 from glasshouse.ledger.errors import Unavailable as SlowAnswer
 from glasshouse.ledger.outgoing import open_http, read_bounded
 from glasshouse.regions.errors import InvalidInput, KeyDestroyed, KeysUnavailable, WrappingBroken
+from glasshouse.regions.keys.closing import Closed
 from glasshouse.regions.keys.interface import Wrapped, epoch_id, epoch_number, number_to_destroy
 
 KEY_TYPE = "aes256-gcm96"
@@ -134,10 +137,16 @@ class TransitKeys:
             self._change(f"keys/{self._name}/rotate", {})
         return self.epoch
 
-    def destroy(self, key_id: str) -> None:
-        """Raises both minimal versions above it, then trims."""
-        number = number_to_destroy(self._name, key_id, _living(self._read()))
+    def destroy(self, key_id: str, *, closed: Closed | None = None) -> None:
+        """Raises both minimal versions above it, then trims; the key with its last version is deleted."""
+        versions = self._read()
+        if versions is None and closed is not None:
+            return
+        number = number_to_destroy(self._name, key_id, _living(versions), closed=closed)
         if number is None:
+            return
+        if versions is not None and number == versions.newest:
+            self._delete()
             return
         least = number + 1
         path = f"keys/{self._name}"
@@ -145,6 +154,16 @@ class TransitKeys:
         self._change(f"{path}/trim", {"min_available_version": least})
         if number in _living(self._read()):
             raise KeysUnavailable(f"{self._url} still has {key_id} after it was trimmed")
+
+    def _delete(self) -> None:
+        path = f"keys/{self._name}"
+        self._change(f"{path}/config", {"deletion_allowed": True})
+        try:
+            self._call("DELETE", path, None)
+        except _Refused as error:
+            raise KeysUnavailable(f"{self._url} refuses to delete {path}: {error}") from error
+        if self._read() is not None:
+            raise KeysUnavailable(f"{self._url} still has {path} after it was deleted")
 
     def close(self) -> None:
         """Close the connections."""
