@@ -12,56 +12,20 @@ from glasshouse_verify.receipt import Counts, Reason
 from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import Use
 from onlookers import alarms
+from overseeing import Overseeing
 from region_world import DAY, RegionWorld, receipt_of
 from world import digest
 
 from glasshouse.regions.delta import HeldRow, format_delta, parse_delta
-from glasshouse.supervision.auditor import Auditor
 from glasshouse.supervision.inventories import Books
 
-RULES = ("inventory-sites", "inventory-rows", "inventory-counts", "inventory-dates")
 
-
-class Overseen(RegionWorld):
+class Overseen(Overseeing, RegionWorld):
     """A region with an auditor, who follows after each epoch."""
 
     def __init__(self, place: Path, **changes: Any) -> None:
         super().__init__(**changes)
-        self.books = Books(place / "books.sqlite3")
-        self.auditor = self.open_auditor(self.books)
-
-    def open_auditor(self, books: Books, party: str = "lab") -> Auditor:
-        return Auditor(
-            party,
-            self.keys[party],
-            self,  # type: ignore[arg-type]
-            self.history,
-            proposes=False,
-            has_blob=self.blobs.__contains__,
-            get_blob=self.get,
-            books=books,
-        )
-
-    def get(self, sha: str) -> bytes:
-        from glasshouse.ledger.errors import NotThere
-
-        if sha not in self.blobs:
-            raise NotThere(sha)
-        return self.blobs[sha]
-
-    def audit(self) -> list[Use]:
-        """Let the auditor log what follows; returns the kinds."""
-        postings = self.auditor.step(self.now)
-        from glasshouse_verify.dsse import format_envelope
-        from glasshouse_verify.statement import parse_statement
-
-        for posting in postings:
-            self.post_entry(format_envelope(posting.envelope))
-        return [parse_statement(posting.envelope.payload).use for posting in postings]
-
-    def said(self) -> dict[str, list[str]]:
-        """Rule → what it says, of the rules about inventories."""
-        return {rule: texts for rule, texts in alarms(self).items() if rule in RULES}
+        self.oversee(place)
 
 
 @pytest.fixture

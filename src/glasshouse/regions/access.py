@@ -89,11 +89,14 @@ class Accesses:
         return self._regions[link.id].get(record.predicate.region)
 
     def may_ask(self, record: Record) -> bool:
-        """Whether a statement comes from the party of the site that it names, or of any where it names none."""
+        """Whether a statement comes from the party of the site that it names, or of any where it names none.
+
+        A site that takes over from another is one of the region, for what it holds already.
+        """
         rules, said = self.rules(record), record.predicate
-        if rules is None or (said.site is not None and said.site not in rules.sites):
+        if rules is None or (said.site is not None and said.site not in rules.places):
             return False
-        sites = rules.sites.values() if said.site is None else [rules.sites[said.site]]
+        sites = rules.places.values() if said.site is None else [rules.places[said.site]]
         return said.party in {site.party for site in sites}
 
     def guards(self, record: Record) -> bool:

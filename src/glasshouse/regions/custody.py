@@ -197,10 +197,10 @@ def charter_site_key(
     Raises FormatError or CharterError for a charter whose regions break a rule.
     """
     rule = regions_of(charter).get(region)  # type: ignore[call-overload]
-    if rule is None or rule.custody.mode != Mode.DUAL or rule.custody.party != custodian or site not in rule.sites:
+    if rule is None or rule.custody.mode != Mode.DUAL or rule.custody.party != custodian or site not in rule.places:
         return None
     key = charter.key(keyid)
-    if key is None or charter.owners[keyid] != rule.sites[site].party or key.site != site:
+    if key is None or charter.owners[keyid] != rule.places[site].party or key.site != site:
         return None
     return key.public if is_entitled(charter, keyid, (Use.ACCESS,), size) else None
 

@@ -9,7 +9,8 @@ from glasshouse_verify.region import Region
 from glasshouse_verify.statement import Use
 
 from glasshouse.ledger.history import History
-from glasshouse.supervision.inventories import Books, region_at, series
+from glasshouse.supervision.inventories import Books, series
+from glasshouse.supervision.moving import owing, region_at
 from glasshouse.supervision.rules import inventory_counts, inventory_rows, inventory_sites
 from glasshouse.supervision.rules.scene import Alarm
 
@@ -22,19 +23,22 @@ def inspections(
 ) -> Iterator[Inspection]:
     """The inspections that a party owes: of each epoch that all sites have logged and its books have taken in.
 
-    `alarms` are what each rule says of this history.
+    One more where a site that takes over has spoken since. `alarms` are what each rule says of this history.
     """
     doubted = {identity for rule in _RULES for alarm in alarms.get(rule, ()) for identity in alarm.about}
     mine = [record.predicate for record in history.standing(Use.INSPECTION) if record.predicate.party == party]
-    done = {(says.region, says.epoch) for says in mine}
+    done = {inventory for says in mine for inventory in says.inventories}
     charter = history.chain.newest.charter
     for name, epochs in series(history).items():
         for epoch, sites in epochs.items():
-            if (name, epoch) in done or epoch > books.epoch(name):
-                continue
             records = list(sites.values())
-            region = region_at(history.chain, max(record.index for record in records), name)
-            if region is None or set(region.sites) - set(sites) or not _is_independent(charter, region, party):
+            if epoch > books.epoch(name) or {record.id for record in records} <= done:
+                continue
+            newest = max(record.index for record in records)
+            region = region_at(history.chain, newest, name)
+            if region is None or owing(history, newest, name, epoch) - set(sites):
+                continue
+            if not _is_independent(charter, region, party):
                 continue
             if not doubted & {record.id for record in records}:
                 says: Inventory = records[0].predicate
@@ -53,5 +57,5 @@ def _is_independent(charter: Charter, region: Region, party: str) -> bool:
     """Whether a customer would count the inspection: the party signs the status and stands with none of the sites."""
     if party not in charter.status.parties:
         return False
-    at_sites = {site.party for site in region.sites.values() if site.party in charter.parties}
+    at_sites = {site.party for site in region.places.values() if site.party in charter.parties}
     return side(charter, Identifier(party)) not in {side(charter, site) for site in at_sites}

@@ -12,11 +12,10 @@ from itertools import groupby
 from pathlib import Path
 
 from glasshouse_verify.charter import Chain
-from glasshouse_verify.codec import Identifier, decode, encode
+from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.encoding import parse_json
-from glasshouse_verify.errors import FormatError, VerifyError
+from glasshouse_verify.errors import FormatError
 from glasshouse_verify.receipt import Inventory, Tombstone
-from glasshouse_verify.region import Region, regions_of
 from glasshouse_verify.row import format_row
 from glasshouse_verify.shards import Sharded
 from glasshouse_verify.statement import Use
@@ -26,6 +25,7 @@ from glasshouse.ledger.history import History, Record
 from glasshouse.regions.delta import Delta, HeldRow, changed_prefixes, parse_delta
 from glasshouse.regions.shards import DEPTH, ShardTree, shard_root
 from glasshouse.supervision.erasures import SCHEMA, Erased, read_erasures, take_erasures
+from glasshouse.supervision.moving import fence_of, owing, region_at
 
 SHOWN = 3
 _SCHEMA = """
@@ -61,10 +61,10 @@ def series(history: History) -> Series:
 
 
 def misplaced(history: History, record: Record) -> str | None:
-    """Why an inventory is not one of the site that it names; None where it is."""
+    """Why an inventory is not one of the site that it names; None where it is. Sites that take over may speak too."""
     says: Inventory = record.predicate
     region = region_at(history.chain, record.index, says.region)
-    site = None if region is None else region.sites.get(says.site)
+    site = None if region is None else region.places.get(says.site)
     keys = (history.chain.newest.charter.key(kid) for kid in record.keyids)
     if region is None or site is None or site.party != says.party:
         return "is of a site that the charter does not have in that region"
@@ -72,15 +72,10 @@ def misplaced(history: History, record: Record) -> str | None:
         return "is signed by no key of that site"
     if says.epoch < region.epoch:
         return f"is made under rules that begin with epoch {region.epoch}"
+    fence = fence_of(history, says.region, region)
+    if fence is not None and says.site == fence.site and says.epoch > fence.epoch:
+        return f"is of a site whose last one was to be {fence.epoch}"
     return None
-
-
-def region_at(chain: Chain, index: int, name: str) -> Region | None:
-    """A region by the charter in force at an entry; None where that charter has none of that name that parses."""
-    try:
-        return regions_of(chain.at(index).charter).get(Identifier(name))
-    except VerifyError:
-        return None
 
 
 @dataclass
@@ -125,8 +120,8 @@ class Books:
             taken = self.epoch(region)
             while (sites := epochs.get(taken + 1)) is not None:
                 records = sorted(sites.values(), key=lambda record: record.index)
-                rules = region_at(history.chain, records[-1].index, region)
-                spoken = taken + 2 in epochs or rules is None or not set(rules.sites) - set(sites)
+                owed = owing(history, records[-1].index, region, taken + 1)
+                spoken = taken + 2 in epochs or not owed - set(sites)
                 if not self._choose(records, blob, history.chain, spoken=spoken):
                     break
                 taken += 1

@@ -11,7 +11,8 @@
 first two carry the others (see `ground`):
 
     charter, ledger
-    receipt     as many sites of the region as the charter asks for signed it, and it says what that charter says
+    receipt     as many sites of the region as the charter asks for signed it, and it says what that charter says;
+                of a region whose data moves, either the old site or those that take over from it
     inventory   a site of the region logged what it holds, after it took this object in, and its counts reconcile
     inspection  an auditor who stands with nobody there recomputed that inventory; an absence shows nothing without it
     object      it is held with the contents that the receipt names, or its tombstone says why it no longer is
@@ -38,7 +39,7 @@ from glasshouse_verify.shards import ShardProof, verify_shard
 from glasshouse_verify.statement import Use, parse_statement
 
 SCHEMA = "glasshouse.receipt-evidence/v1"
-_LIMITS = {
+LIMITS = {
     "charter": "An amendment hidden by every status party at once is caught by monitors, not here.",
     "ledger": "A log shows what was said and by whom, not that it is true.",
     "receipt": "A receipt covers what was sent through the intake, and nothing that left by another way.",
@@ -46,7 +47,7 @@ _LIMITS = {
     "inspection": "An auditor recomputes lists and counts; it has not read the objects themselves.",
     "object": "No cryptography shows that no copy exists; where the site stands is the charter's word.",
 }
-_RECHECKS = {
+RECHECKS = {
     "charter": "glasshouse charter history --ledger {ledger}",
     "ledger": "glasshouse ledger fsck {ledger}",
     "receipt": "glasshouse receipt show RECEIPT",
@@ -95,7 +96,7 @@ def check_receipt(pin: bytes, evidence: ReceiptEvidence, envelope: Envelope, at:
 
 
 class _Check(Ground):
-    limits = _LIMITS
+    limits = LIMITS
     sound = covered = inspected = False
 
     def __init__(self, pin: bytes, evidence: ReceiptEvidence, envelope: Envelope, at: int) -> None:
@@ -111,7 +112,7 @@ class _Check(Ground):
         self.entries = [entry for entry in (self.the_inventory, self.the_inspection) if entry is not None]
 
     def recheck(self, name: str) -> str:
-        return _RECHECKS[name].format(ledger=quote(self.chain.newest.charter.ledger.url), check=self)
+        return RECHECKS[name].format(ledger=quote(self.chain.newest.charter.ledger.url), check=self)
 
     # Claims
 
@@ -301,13 +302,14 @@ class _Check(Ground):
 
     @cached_property
     def region(self) -> Region:
-        """The receipt's region by the charter that the receipt names."""
-        return _region(self.named, self.the_receipt.region)
+        """The receipt's region by the charter that the receipt names, as its site goes by it."""
+        return _region(self.named, self.the_receipt.region).seen_from(self.the_receipt.site)
 
     @cached_property
     def region_then(self) -> Region:
-        """The inventory's region by the charter in force at its index."""
-        return _region(self.chain.at(self.the_inventory.index), self.the_inventory.says.region)
+        """The inventory's region by the charter in force at its index, as its site goes by it."""
+        says = self.the_inventory.says
+        return _region(self.chain.at(self.the_inventory.index), says.region).seen_from(says.site)
 
     @cached_property
     def signed_at(self) -> dict[Identifier, str]:

@@ -6,7 +6,7 @@ here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from glasshouse_verify.charter import Charter, side
@@ -91,6 +91,12 @@ class Region:
     def places(self) -> Mapping[Identifier, RegionSite]:
         """Its sites, and those that its data is moving to."""
         return {**self.sites, **({} if self.moving is None else self.moving.to)}
+
+    def seen_from(self, site: str) -> "Region":
+        """The same; for a site that its data is moving to, with these sites alone and the replicas that they need."""
+        if self.moving is None or site not in self.moving.to:
+            return self
+        return replace(self, sites=self.moving.to, replicas=self.moving.replicas)
 
 
 def regions_of(charter: Charter) -> Mapping[Identifier, Region]:

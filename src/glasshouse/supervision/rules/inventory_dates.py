@@ -8,7 +8,8 @@ from glasshouse_verify.region import Region, regions_of
 from glasshouse_verify.report import utc
 
 from glasshouse.ledger.history import History, Record
-from glasshouse.supervision.inventories import region_at, series
+from glasshouse.supervision.inventories import series
+from glasshouse.supervision.moving import owing, region_at
 from glasshouse.supervision.rules.scene import Alarm, Scene
 
 NAME = "inventory-dates"
@@ -53,7 +54,7 @@ def _missing(scene: Scene, sites: Mapping[str, Record]) -> Iterator[Alarm]:
     region = region_at(scene.history.chain, first.index, says.region)
     if region is None or scene.now - says.time <= region.interval + GRACE_SECONDS:
         return
-    for site in sorted(set(region.sites) - set(sites)):
+    for site in sorted(owing(scene.history, first.index, says.region, says.epoch) - set(sites)):
         yield Alarm(about=(first.id,), text=f"{site} has not logged inventory {says.epoch} of {says.region}")
 
 
