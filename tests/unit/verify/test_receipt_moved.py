@@ -1,4 +1,4 @@
-"""Receipts across a move: moscow's against inventories of Zurich, and those that Zurich hands out before it has ended."""
+"""Receipts across a move: of moscow against inventories of Zurich, and of Zurich while the move goes on."""
 
 import pytest
 from glasshouse_verify.receipt import Reason
