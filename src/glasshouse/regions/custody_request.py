@@ -16,8 +16,10 @@ Specification: docs/spec/custody-http.md.
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 from glasshouse_verify.codec import Digest, Identifier, decode, encode
 from glasshouse_verify.ed25519 import verify
@@ -57,6 +59,13 @@ class Reason:
             raise FormatError("request.reason", "must name either a job or a grant")
         if (self.nonce is None) != (self.grant is None) or len(self.nonce or bytes(NONCE_BYTES)) != NONCE_BYTES:
             raise FormatError("request.reason.nonce", f"must be {NONCE_BYTES} bytes beside a grant, and absent else")
+
+
+class Opens(Protocol):
+    """Opens the custodian's layer of wrappings: `custody_client.CustodyClient`."""
+
+    def unwrap(self, items: Sequence[Item], reason: Reason) -> tuple[bytes, ...]:
+        """What the blobs held, in their order. Raises CustodyRefused, CustodyUnavailable."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ sealed object's digest and size; the other kinds carry what their owners put int
     counters   {"received":…,"refused":…}: uploads at this site since it began
     rekeyed    {"covers":{site: position},"destroyed":[…],"time":…}: key epochs of this site are gone (erasing.py)
     damaged    {"found":"altered","from":"zurich-2","outcome":"repaired",…}: a scrub found an object wanting (scrub.py)
+    fenced     {"relocation":"au-2026","time_ms":…}: the region has moved, and this site takes nothing more (fences.py)
 
 What an event does to the tables happens in the transaction that adds it, by the appliers of its kind, at the site
 itself and at its peers alike. Specification: docs/spec/journal.md.
@@ -22,6 +23,7 @@ itself and at its peers alike. Specification: docs/spec/journal.md.
 
 import hashlib
 import itertools
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -36,10 +38,11 @@ from glasshouse.regions.errors import JournalConflict
 from glasshouse.storage.db import Database, Row, load_migrations, load_queries, migrate
 
 QUERIES = load_queries(__package__)
+FENCES = load_queries(__package__, "fences.sql")
 START = bytes(32)
 MAX_BODY_BYTES = 1 << 20
 
-Kind = StrEnum("Kind", "STORED REMOVED HELD RELEASED EPOCH COUNTERS REKEYED DAMAGED")
+Kind = StrEnum("Kind", "STORED REMOVED HELD RELEASED EPOCH COUNTERS REKEYED DAMAGED FENCED")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +150,18 @@ def prepare(database: Database, *, region: str, site: str, peers: Iterable[str])
         if row is None or row[:2] != (region, site):
             found = "nobody" if row is None else f"the site {row[1]} of the region {row[0]}"
             raise JournalConflict(f"the database belongs to {found}, not to the site {site} of the region {region}")
-        connection.execute(QUERIES["open_journals"], {"sites": [site, *peers]})
-        connection.execute(QUERIES["open_peers"], {"peers": peers})
+        _open(connection, [site, *peers], peers)
+
+
+def open_journals(database: Database, sites: Iterable[str], peers: Iterable[str]) -> None:
+    """Keep replicas of these sites' journals too, and how far each peer has this site's own."""
+    with database.transaction() as connection:
+        _open(connection, sorted(sites), sorted(peers))
+
+
+def _open(connection: "psycopg.Connection[Row]", sites: Sequence[str], peers: Sequence[str]) -> None:
+    connection.execute(QUERIES["open_journals"], {"sites": list(sites)})
+    connection.execute(QUERIES["open_peers"], {"peers": list(peers)})
 
 
 def heads(database: Database) -> dict[str, Head]:
@@ -248,6 +261,22 @@ def apply_counters(connection: "psycopg.Connection[Row]", events: Sequence[Event
         connection.execute(QUERIES["set_counts"], {"site": events[-1].site, **counts})
 
 
+def apply_fenced(connection: "psycopg.Connection[Row]", events: Sequence[Event], own: bool) -> None:
+    """The move is fenced; the first to say so counts."""
+    for event in events:
+        body = event.body or {}
+        connection.execute(
+            FENCES["add_fence"],
+            {
+                "relocation": str(body.get("relocation")),
+                "site": event.site,
+                "position": event.position,
+                "fenced_ms": _int(body.get("time_ms")),
+                "opened_ms": None if own else int(time.time() * 1000),
+            },
+        )
+
+
 APPLIERS: Mapping[Kind, Applier] = MappingProxyType(
     {
         Kind.REMOVED: apply_removed,
@@ -255,6 +284,7 @@ APPLIERS: Mapping[Kind, Applier] = MappingProxyType(
         Kind.RELEASED: apply_holds,
         Kind.EPOCH: apply_epoch,
         Kind.COUNTERS: apply_counters,
+        Kind.FENCED: apply_fenced,
     }
 )
 """What the kinds do of themselves; whoever opens a site may add to it."""

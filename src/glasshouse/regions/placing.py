@@ -5,12 +5,15 @@ One `Place` is opened per process and handed to everything that takes, replicate
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import psycopg
 from glasshouse_verify.dsse import pae
-from glasshouse_verify.region import Region
+from glasshouse_verify.region import Moving, Origin, Region, RegionSite
 
 from glasshouse.parties.signer import Signer
+from glasshouse.regions.custody_request import Opens
+from glasshouse.regions.fences import Fences
 from glasshouse.regions.journal import APPLIERS, QUERIES, Applier, Event, Kind
 from glasshouse.regions.keys.interface import KeyService
 from glasshouse.regions.receipts import Facts, statement
@@ -18,13 +21,18 @@ from glasshouse.regions.vault import Vault
 from glasshouse.regions.wrapping import Wrapper, Wrapping
 from glasshouse.storage.db import Database, Row
 
+# What a site does for its customers: it takes; it still takes while its region's data moves away; it does not take yet,
+# because the data is still arriving; or it takes nothing more, because it was left.
+State = StrEnum("State", "TAKING LEAVING ARRIVING LEFT")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SiteRules:
     """What a site goes by at a moment: its place, the party that runs it, and its region's rules.
 
     `charter` is the statement id of the charter that `rules` stand in; `signers` the raw public keys that may sign
-    receipts for each site of the region, as that charter has them.
+    receipts for each site of the region, as that charter has them. Where the region moves to this site, `rules` are
+    those with the sites that take over, and `region_rules` the region as the charter has it.
     """
 
     region: str
@@ -33,19 +41,62 @@ class SiteRules:
     charter: str
     rules: Region
     signers: Mapping[str, frozenset[bytes]]
+    state: State = State.TAKING
+    whole: Region | None = None
+
+    @property
+    def region_rules(self) -> Region:
+        """The region as the charter has it."""
+        return self.whole or self.rules
+
+    @property
+    def moving(self) -> Moving | None:
+        """The move of this region from site to site that the members have opened, if any."""
+        moving = self.region_rules.moving
+        return moving if moving is not None and moving.source == Origin.SITE else None
+
+    @property
+    def left(self) -> str | None:
+        """The site that this one takes over from, as long as the charter has the region moving."""
+        moving = self.moving
+        return str(moving.site) if moving is not None and moving.site != self.site else None
 
     @property
     def peers(self) -> tuple[str, ...]:
-        """The region's other sites, by name."""
-        return tuple(sorted(set(self.rules.sites) - {self.site}))
+        """The sites that this one's journal goes to, by name."""
+        match self.state:
+            case State.LEAVING | State.LEFT:
+                return () if self.moving is None else tuple(sorted(self.moving.to))
+            case State.TAKING | State.ARRIVING:
+                return tuple(sorted(set(self.rules.sites) - {self.site}))
+
+    @property
+    def senders(self) -> tuple[str, ...]:
+        """The sites whose journals come here, by name."""
+        if self.state in (State.LEAVING, State.LEFT):
+            return ()
+        return (*self.peers, *(() if self.left is None else (self.left,)))
+
+    @property
+    def callers(self) -> Mapping[str, RegionSite]:
+        """The sites that may speak to this one's peers' side, with what the charter says of them."""
+        places = self.region_rules.places
+        return {str(name): places[name] for name in places if name in {*self.peers, *self.senders}}
+
+    @property
+    def successors(self) -> Mapping[str, str]:
+        """Where customers go from here, at a site that was left: site → address."""
+        there = self.region_rules.sites if self.moving is None else self.moving.to
+        return {str(name): site.url.rstrip("/") for name, site in there.items() if name != self.site}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """A site's own means. Threads may share it.
 
-    `rules` gives the rules of the moment: an amendment changes them while the site runs, but never its place.
-    `appliers` say what the kinds of events do, at this site and in its peers' replicas.
+    `rules` gives the rules of the moment: an amendment changes them while the site runs, but never its place; so do
+    `fences`. `appliers` say what the kinds of events do, at this site and in its peers' replicas. `custodian` is asked
+    by machines' jobs; it gives None where the custody is the site's own.
     """
 
     database: Database
@@ -54,6 +105,8 @@ class Place:
     signer: Signer
     rules: Callable[[], SiteRules]
     appliers: Mapping[Kind, Applier] = field(default_factory=lambda: APPLIERS)
+    fences: Fences = field(default_factory=Fences)
+    custodian: Callable[[], Opens | None] = field(default=lambda: None)
     _wrappers: dict[bytes | None, Wrapper] = field(default_factory=dict, init=False, repr=False)
 
     def wrapper(self) -> Wrapper:

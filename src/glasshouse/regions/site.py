@@ -1,20 +1,24 @@
 """Whether a site may serve: its configuration against the charter in force (attack D2).
 
 What the site is told by its operator, and what the charter says of it, must be the same member by member; else it
-refuses to serve, and says which member and what to do. A site that serves is judged again at every amendment.
+refuses to serve, and says which member and what to do. A site that serves is judged again at every amendment, and
+when a move of its region is fenced: what it does for customers follows from these two (placing.State).
 """
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from glasshouse_verify.charter import Charter, Link
 from glasshouse_verify.codec import Identifier
 from glasshouse_verify.errors import VerifyError
-from glasshouse_verify.region import Region, RegionSite, regions_of
+from glasshouse_verify.region import Origin, Region, RegionSite, regions_of
 from glasshouse_verify.statement import Use
 
 from glasshouse.regions.errors import SiteRefused
-from glasshouse.regions.placing import SiteRules
+from glasshouse.regions.fences import Fences, Known
+from glasshouse.regions.placing import SiteRules, State
 
 _AMEND = "Or have the charter amended: glasshouse charter region."
 
@@ -34,8 +38,11 @@ class Configured:
     keyids: tuple[str, ...]
 
 
-def check_site(link: Link, configured: Configured) -> SiteRules:
-    """The rules that a site serves under; raises SiteRefused naming the member that contradicts the charter."""
+def check_site(link: Link, configured: Configured, fences: Known = MappingProxyType({})) -> SiteRules:
+    """The rules that a site serves under; raises SiteRefused naming the member that contradicts the charter.
+
+    `fences` are those that the site knows of: the charter says which site is left for which, they say since when.
+    """
     charter = link.charter
     try:
         regions = regions_of(charter)
@@ -48,7 +55,9 @@ def check_site(link: Link, configured: Configured) -> SiteRules:
         fix = f'Its regions: {known}. Write one into node.toml: [intake] region = "…". {_AMEND}'
         raise SiteRefused("intake.region", f"the charter has no region {configured.region}", fix)
     place = charter.sites.get(Identifier(configured.site))
-    shown = rules.sites.get(Identifier(configured.site))
+    shown = rules.places.get(Identifier(configured.site))
+    if shown is None and any(site == configured.site for _, site in fences):
+        return _left(link, configured, rules)
     if place is None or shown is None:
         fix = f"Its sites: {', '.join(rules.sites)}. Mend [site] id in node.toml. {_AMEND}"
         reason = f"{configured.site} is no site of the region {configured.region}"
@@ -60,13 +69,56 @@ def check_site(link: Link, configured: Configured) -> SiteRules:
     _check_addresses(shown, configured)
     _check_custody(rules, configured)
     _check_keys(charter, configured)
+    return rules_of(
+        rules,
+        configured.site,
+        region=configured.region,
+        charter=link.id,
+        signers={str(name): _signers(charter, name, there.party) for name, there in rules.places.items()},
+        fences=fences,
+    )
+
+
+def rules_of(
+    region_rules: Region,
+    site: str,
+    *,
+    region: str,
+    charter: str,
+    signers: Mapping[str, frozenset[bytes]],
+    fences: Known = MappingProxyType({}),
+) -> SiteRules:
+    """What a site of a region goes by, given the fences that it knows of."""
+    rules, state, moving = region_rules, State.TAKING, region_rules.moving
+    if moving is not None and moving.source == Origin.SITE:
+        fenced, takes_over = (moving.id, moving.site) in fences, site in moving.to
+        if takes_over:
+            rules = replace(region_rules, sites=moving.to, replicas=moving.replicas)
+            state = State.TAKING if fenced else State.ARRIVING
+        else:
+            state = State.LEFT if fenced else State.LEAVING
+    return SiteRules(
+        region=region,
+        site=site,
+        party=region_rules.places[Identifier(site)].party,
+        charter=charter,
+        rules=rules,
+        signers=signers,
+        state=state,
+        whole=region_rules,
+    )
+
+
+def _left(link: Link, configured: Configured, rules: Region) -> SiteRules:
+    """A site that its region has left for good: it has no say in it, but can tell customers where it is."""
     return SiteRules(
         region=configured.region,
         site=configured.site,
         party=configured.party,
         charter=link.id,
         rules=rules,
-        signers={str(name): _signers(charter, name, shown.party) for name, shown in rules.sites.items()},
+        signers={},
+        state=State.LEFT,
     )
 
 
@@ -110,23 +162,26 @@ def _check_keys(charter: Charter, configured: Configured) -> None:
 
 
 class SiteStanding:
-    """What a running site goes by, amendment after amendment. Threads may share it."""
+    """What a running site goes by, amendment after amendment and fence after fence. Threads may share it."""
 
-    def __init__(self, configured: Configured, link: Link) -> None:
+    def __init__(self, configured: Configured, link: Link, fences: Fences | None = None) -> None:
         """Raises SiteRefused."""
         self._configured, self._lock = configured, threading.Lock()
-        self._charter = link.charter
-        self._now: SiteRules | SiteRefused = check_site(link, configured)
+        self._fences = fences or Fences()
+        self._link, self._known = link, self._fences.known
+        self._now: SiteRules | SiteRefused = check_site(link, configured, self._known)
 
     @property
     def charter(self) -> Charter:
         """The charter in force."""
         with self._lock:
-            return self._charter
+            return self._link.charter
 
     def rules(self) -> SiteRules:
         """The rules now; raises SiteRefused from the amendment on that contradicts the configuration."""
         with self._lock:
+            if self._fences.known is not self._known:
+                self._judge(self._link)
             now = self._now
         if isinstance(now, SiteRefused):
             raise now
@@ -134,9 +189,12 @@ class SiteStanding:
 
     def renew(self, link: Link) -> None:
         """Go by another charter."""
-        try:
-            judged: SiteRules | SiteRefused = check_site(link, self._configured)
-        except SiteRefused as error:
-            judged = error
         with self._lock:
-            self._charter, self._now = link.charter, judged
+            self._judge(link)
+
+    def _judge(self, link: Link) -> None:
+        self._link, self._known = link, self._fences.known
+        try:
+            self._now = check_site(link, self._configured, self._known)
+        except SiteRefused as error:
+            self._now = error

@@ -15,10 +15,9 @@ from glasshouse_verify.codec import Digest, Text
 from glasshouse_verify.encoding import JSON
 
 from glasshouse.regions.access import Opening
-from glasshouse.regions.custody_request import Item, Reason
+from glasshouse.regions.custody_request import Item, Opens, Reason
 from glasshouse.regions.errors import InvalidInput
 from glasshouse.regions.journal import QUERIES
-from glasshouse.regions.keeping.rekey import Opens
 from glasshouse.regions.placing import Place
 from glasshouse.regions.seal import Opener
 from glasshouse.regions.wrapping import Wrapping

@@ -13,13 +13,12 @@ Each step can be done again: `rekey` goes on where a crash or an absent custodia
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.encoding import format_json, parse_json
 
 from glasshouse.regions import journal
-from glasshouse.regions.custody_request import Item, Reason
+from glasshouse.regions.custody_request import Item, Opens, Reason
 from glasshouse.regions.erasing import rekeying
 from glasshouse.regions.errors import InvalidInput, JournalConflict
 from glasshouse.regions.jobs import REWRAP
@@ -30,13 +29,6 @@ from glasshouse.storage.db import Row
 
 BATCH = 500
 MAX_COVERS = 100_000
-
-
-class Opens(Protocol):
-    """Opens the custodian's layer of wrappings: `custody_client.CustodyClient`."""
-
-    def unwrap(self, items: Sequence[Item], reason: Reason) -> tuple[bytes, ...]:
-        """What the blobs held, in their order. Raises CustodyRefused, CustodyUnavailable."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,26 @@
+-- Moves that have been fenced.
+
+-- name: add_fence
+insert into regions.fence (relocation, site, position, fenced_ms, opened_ms)
+values (%(relocation)s, %(site)s, %(position)s, %(fenced_ms)s, %(opened_ms)s) on conflict do nothing;
+
+-- name: fences
+select relocation, site, position, fenced_ms, opened_ms, first_ms, refused from regions.fence;
+
+-- name: is_fenced
+select 1 from regions.event where site = %(site)s and kind = 'fenced' limit 1;
+
+-- name: took_first
+update regions.fence set first_ms = %(first_ms)s where relocation = %(relocation)s and site = %(site)s and first_ms is null;
+
+-- name: count_refused
+update regions.fence set refused = refused + %(refused)s where site = %(site)s;
+
+-- name: keep_resealed
+insert into regions.resealed (handle, sealed_sha256)
+select * from unnest(%(handles)b::bytea[], %(sealed)b::bytea[]);
+
+-- name: lag
+select peer.site, journal.position - peer.acknowledged
+from regions.peer join regions.journal on journal.site = %(site)s
+where peer.site = any(%(peers)s) order by 1;
