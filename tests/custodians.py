@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.encoding import encode_base64
-from glasshouse_verify.receipt import Access, Step
 from glasshouse_verify.statement import Use, make_statement
 from ledgers import served
 from region_examples import records

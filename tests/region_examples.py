@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.codec import encode
 from glasshouse_verify.manifest import ManifestTree
-from glasshouse_verify.receipt import Access, Counts, Inspection, Inventory, Reason, Receipt, Step, Tombstone
+from glasshouse_verify.receipt import Counts, Inspection, Inventory, Reason, Receipt, Tombstone
 from glasshouse_verify.region import Category, Custody, Kind, Mode, Region, RegionSite, Shortage
 from glasshouse_verify.row import Row
 from glasshouse_verify.shards import Sharded, shard_leaf

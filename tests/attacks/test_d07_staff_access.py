@@ -24,7 +24,7 @@ from custodians import (
     guarded_world,
     say,
 )
-from glasshouse_verify.receipt import Access, Step
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.statement import Use, make_statement
 from onlookers import alarms
 from region_world import RegionWorld

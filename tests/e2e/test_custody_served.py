@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from glasshouse_verify.receipt import Access, Step
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.region import regions_of
 from glasshouse_verify.statement import Use, make_statement
 from initiative import Initiative, command, running, until

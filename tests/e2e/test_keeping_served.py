@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from glasshouse_verify.access import Access
 from glasshouse_verify.codec import decode
 from glasshouse_verify.dsse import format_envelope, statement_id
-from glasshouse_verify.receipt import Access
 from glasshouse_verify.statement import Use, make_statement
 from howto import blocks_of, follow
 from initiative import command, until

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.codec import encode
-from glasshouse_verify.receipt import Access, Reason, Step
+from glasshouse_verify.receipt import Reason
 from glasshouse_verify.statement import Use, make_statement
 from onlookers import alarms
 from region_world import DAY, YEAR, RegionWorld

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from glasshouse_verify.receipt import Access, Counts, Inspection, Inventory, Reason, Step
+from glasshouse_verify.access import Access, Step
+from glasshouse_verify.receipt import Counts, Inspection, Inventory, Reason
 from glasshouse_verify.statement import Use, make_statement
 from onlookers import alarms
 from overseeing import Overseeing

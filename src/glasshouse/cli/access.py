@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.codec import Digest, Identifier, decode, encode
 from glasshouse_verify.encoding import format_json, parse_json
-from glasshouse_verify.receipt import Access, Step
 from glasshouse_verify.region import Mode, regions_of
 from glasshouse_verify.report import utc
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from glasshouse_verify.access import Access
 from glasshouse_verify.dsse import statement_id
-from glasshouse_verify.receipt import Access
 from glasshouse_verify.region import Mode
 from glasshouse_verify.statement import Use, make_statement
 

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import typer
-from glasshouse_verify.receipt import Step
+from glasshouse_verify.access import Step
 
 from glasshouse.cli.beside import wait_for
 from glasshouse.cli.reporting import Outbox, Reported, alone, books_of, report, settings_of

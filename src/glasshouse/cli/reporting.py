@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.dsse import Envelope, format_envelope, parse_envelope, statement_id
-from glasshouse_verify.receipt import Access, Step
 from glasshouse_verify.statement import Use, make_statement
 
 from glasshouse.cli.wiring import Session

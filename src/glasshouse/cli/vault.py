@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from glasshouse_verify.receipt import Access, Step
+from glasshouse_verify.access import Access, Step
 from rich.progress import Progress
 
 from glasshouse.cli.beside import Beside, event_of, open_beside, say_and_see

@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.errors import VerifyError
-from glasshouse_verify.receipt import Access, Step
 from glasshouse_verify.region import Mode, Region, regions_of
 from glasshouse_verify.statement import Use
 

@@ -7,8 +7,8 @@ before is seen first (see `outbox`).
 
 from collections import Counter
 
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.codec import Digest, Identifier, Text
-from glasshouse_verify.receipt import Access, Step
 
 from glasshouse.regions.access import Accesses, Course
 from glasshouse.regions.custody import Custodian

@@ -4,8 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from glasshouse_verify.access import Access
 from glasshouse_verify.errors import VerifyError
-from glasshouse_verify.receipt import Access
 
 from glasshouse.ledger.errors import LedgerError
 from glasshouse.ledger.history import History

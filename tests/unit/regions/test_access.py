@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from custodians import CUSTODIAN, SITE, guarded, guarded_world, say
-from glasshouse_verify.receipt import Step
+from glasshouse_verify.access import Step
 from glasshouse_verify.statement import Use, make_statement
 from keepers import Opener
 from onlookers import alarms

@@ -27,10 +27,10 @@ from custodians import (
     request_of,
     say,
 )
+from glasshouse_verify.access import Step
 from glasshouse_verify.codec import encode
 from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import FormatError
-from glasshouse_verify.receipt import Step
 from world import NOW, seeded
 
 from glasshouse.ledger.errors import Unavailable

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 from examples import BLOCK, PAGES, examples, payloads, shown
+from glasshouse_verify.access import Access
 from glasshouse_verify.charter import (
     Authenticode,
     Charter,
@@ -24,7 +25,7 @@ from glasshouse_verify.encoding import format_json
 from glasshouse_verify.evidence import Evidence, parse_evidence
 from glasshouse_verify.gate import check_file
 from glasshouse_verify.manifest import ManifestTree
-from glasshouse_verify.receipt import Access, Counts, Inspection, Inventory, Receipt, Tombstone
+from glasshouse_verify.receipt import Counts, Inspection, Inventory, Receipt, Tombstone
 from glasshouse_verify.receipt_check import ReceiptEvidence
 from glasshouse_verify.region import Category, Custody, Region, RegionSite
 from glasshouse_verify.report import Claim, Outcome

@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin
 
 import pytest
 from examples import payloads
+from glasshouse_verify.access import Access
 from glasshouse_verify.alarm import Finding, Hold
 from glasshouse_verify.blind import Commit
 from glasshouse_verify.charter import Charter
@@ -14,7 +15,7 @@ from glasshouse_verify.codec import _members, encode
 from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import FormatError
-from glasshouse_verify.receipt import Access, Inspection, Inventory, Receipt
+from glasshouse_verify.receipt import Inspection, Inventory, Receipt
 from glasshouse_verify.statement import (
     PROVENANCE_TYPE,
     STATEMENT_TYPE,

@@ -6,8 +6,8 @@ release names the same commitment.
 
 from dataclasses import dataclass
 
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.codec import Digest, Identifier, Text
-from glasshouse_verify.receipt import Access, Step
 
 from glasshouse.regions.access import MAX_PURPOSE, new_nonce
 from glasshouse.regions.custody_request import access_commitment

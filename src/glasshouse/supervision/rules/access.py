@@ -4,7 +4,8 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from glasshouse_verify.receipt import Access, Inventory, Step
+from glasshouse_verify.access import Access, Step
+from glasshouse_verify.receipt import Inventory
 from glasshouse_verify.region import Mode
 from glasshouse_verify.statement import Use
 

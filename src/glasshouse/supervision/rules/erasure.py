@@ -5,8 +5,9 @@ What only the holder of a receipt can tell (its own retention, its own signature
 
 from collections.abc import Iterable
 
+from glasshouse_verify.access import Access, Step
 from glasshouse_verify.errors import VerifyError
-from glasshouse_verify.receipt import Access, Inventory, Step
+from glasshouse_verify.receipt import Inventory
 from glasshouse_verify.region import Mode, regions_of
 from glasshouse_verify.statement import Use
 
