@@ -44,7 +44,8 @@ types: environment
 imports: environment
 	@.venv/bin/lint-imports --no-logo
 
-bench: setup
+bench:
+	@tools/setup bench
 	@$(PYTHON) -m bench all $(ARGS)
 
 soak: setup
