@@ -4,6 +4,7 @@
     POST /peer/v1/events              a batch of the caller's journal (batch.py) → signatures over its receipts
     PUT  /peer/v1/objects/<handle>    a sealed object ahead of its event
     GET  /peer/v1/objects/<handle>    a sealed object, for a peer that lost it
+    GET  /peer/v1/customers?after=<id>   accounts, for a site that takes over from this one
 
 Who calls is known by its certificate alone. Specification: docs/spec/peer-http.md.
 """
@@ -28,7 +29,8 @@ from glasshouse.ledger.web import FRESH, error_response
 from glasshouse.parties.errors import PartyError
 from glasshouse.regions import journal
 from glasshouse.regions.batch import MAX_BATCH_BYTES, format_answer, parse_batch
-from glasshouse.regions.errors import InvalidInput, JournalConflict, RegionError, Unavailable
+from glasshouse.regions.customers.moving import format_page, page_of
+from glasshouse.regions.errors import InvalidInput, JournalConflict, RegionError, SiteRefused, Unavailable
 from glasshouse.regions.peers import Credentials, PeerHead, PeerState, server_context
 from glasshouse.regions.placing import Place
 from glasshouse.regions.replica import Replicas
@@ -52,12 +54,10 @@ class PeerProtocol(HttpToolsProtocol):
 
 
 def peer_config(place: Place, replicas: Replicas, own: Credentials, *, host: str, port: int) -> uvicorn.Config:
-    """What uvicorn serves the peer interface with. The certificates are those of the charter at this moment."""
-    rules = place.rules()
-    trusted = [rules.rules.sites[Identifier(peer)].certificate for peer in rules.peers]
+    """What uvicorn serves the peer interface with. Connections are accepted by the charter in force when they begin."""
 
     def context(_config: uvicorn.Config, _default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-        return server_context(own, trusted)
+        return _renewed_context(place, own)
 
     return uvicorn.Config(
         create_peer_app(place, replicas),
@@ -72,6 +72,26 @@ def peer_config(place: Place, replicas: Replicas, own: Credentials, *, host: str
     )
 
 
+def _renewed_context(place: Place, own: Credentials) -> ssl.SSLContext:
+    """A context that takes up the certificates of sites that an amendment brings in, without a restart.
+
+    One that an amendment takes away still gets as far as a request, where it is refused (`_Api._caller`).
+    """
+    trusted = {there.certificate for there in place.rules().callers.values()}
+    context = server_context(own, trusted)
+
+    def renew(_connection: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
+        with contextlib.suppress(SiteRefused):
+            for there in place.rules().callers.values():
+                if there.certificate not in trusted:
+                    context.load_verify_locations(cadata=there.certificate)
+                    trusted.add(there.certificate)
+
+    # Called with the client's first message, with or without a name in it, before its certificate is looked at.
+    context.sni_callback = renew
+    return context
+
+
 def create_peer_app(place: Place, replicas: Replicas) -> Starlette:
     """The application; served by `peer_config` only, since it goes by the certificate."""
     api = _Api(place, replicas)
@@ -81,6 +101,7 @@ def create_peer_app(place: Place, replicas: Replicas) -> Starlette:
             Route("/peer/v1/events", _guarded(api.events), methods=["POST"]),
             Route("/peer/v1/objects/{handle}", _guarded(api.put_object), methods=["PUT"]),
             Route("/peer/v1/objects/{handle}", _guarded(api.get_object), methods=["GET"]),
+            Route("/peer/v1/customers", _guarded(api.customers), methods=["GET"]),
         ]
     )
 
@@ -114,10 +135,9 @@ class _Api:
         self._replicas = replicas
 
     def _caller(self, request: Request) -> str:
-        rules = self._place.rules()
         shown = request.scope.get("state", {}).get("certificate")
-        for peer in rules.peers:
-            if shown is not None and rules.rules.sites[Identifier(peer)].certificate == shown:
+        for peer, there in self._place.rules().callers.items():
+            if shown is not None and there.certificate == shown:
                 return peer
         raise InvalidInput("certificate", "is none of this region's sites", "Connect with the charter's certificate.")
 
@@ -183,3 +203,12 @@ class _Api:
             raise ObjectMissing(handle)
         pieces = await asyncio.to_thread(self._place.vault.stream, handle)
         return StreamingResponse(pieces, media_type=_OCTETS, headers={**FRESH, "content-length": str(size)})
+
+    async def customers(self, request: Request) -> Response:
+        """Accounts: nobody's business but of those whom the members have take over from this site."""
+        caller, rules = self._caller(request), self._place.rules()
+        if rules.moving is None or rules.moving.site != rules.site or caller not in rules.moving.to:
+            fix = "The members have to open a move first: glasshouse charter region."
+            raise InvalidInput("certificate", f"{caller} does not take over from {rules.site}", fix)
+        page = await asyncio.to_thread(page_of, self._place.database, request.query_params.get("after", ""))
+        return Response(format_page(page), media_type="application/json", headers=FRESH)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from glasshouse_verify.codec import Digest, Identifier, decode
 from glasshouse_verify.encoding import parse_json
@@ -19,6 +19,7 @@ from glasshouse_verify.errors import FormatError
 from glasshouse_verify.region import Region
 
 from glasshouse.regions.batch import MAX_HEAD_BYTES, Answer, Batch, format_batch, parse_answer
+from glasshouse.regions.customers.moving import Page, parse_page
 from glasshouse.regions.errors import JournalConflict, PeerUnavailable
 from glasshouse.storage.errors import ObjectMissing
 
@@ -92,7 +93,7 @@ class PeerClient:
     """
 
     def __init__(self, site: str, rules: Region, own: Credentials) -> None:
-        there = rules.sites[Identifier(site)]
+        there = rules.places[Identifier(site)]
         place = urlsplit(there.peer)
         if place.hostname is None:
             raise PeerUnavailable(f"the charter's address of {site} names no host: {there.peer}")
@@ -139,6 +140,11 @@ class PeerClient:
             raise ObjectMissing(handle)
         self._expect(answer)
         return self._pieces(answer)
+
+    def customers(self, after: str) -> Page:
+        """The accounts that follow on an id, of a site that is left; "" is before the first."""
+        body = self._call("GET", f"/peer/v1/customers?after={quote(after)}")
+        return self._parsed(lambda: parse_page(body))
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""

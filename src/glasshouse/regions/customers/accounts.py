@@ -77,7 +77,7 @@ class Accounts:
                 check_public(public_key, "public_key")
         except FormatError as error:
             raise InvalidInput(error.field, error.reason, "Write it as the message says.") from error
-        values = {"id": name, "country": country, "public_key": public_key, "now": int(self._clock())}
+        values = {"id": name, "country": country, "public_key": public_key, **self._now()}
         values["token_sha256"] = bytes.fromhex(token_sha256)
         if self._one("enrol", values) is None:
             known = self._one("by_id", {"id": name})
@@ -88,7 +88,7 @@ class Accounts:
 
     def revoke(self, name: str) -> None:
         """From now on (within a second in a running site) the customer's token opens nothing. Raises InvalidInput."""
-        if self._one("revoke", {"id": name, "now": int(self._clock())}) is None:
+        if self._one("revoke", {"id": name, **self._now()}) is None:
             raise InvalidInput("customer", f"{name} is not enrolled here, or revoked", "See: glasshouse customer list.")
         self._remembered.clear()
 
@@ -122,6 +122,7 @@ class Accounts:
             "off": decisions.off,
             "categories_off": sorted(set(decisions.categories_off)),
             "bytes_per_day": decisions.bytes_per_day,
+            "changed": self._now()["changed"],
         }
         if self._one("decide", values) is None:
             raise NotSignedIn("the customer was revoked")
@@ -151,6 +152,10 @@ class Accounts:
     def _give_back(self, name: str, day: int, size: int) -> None:
         with self._database.transaction() as connection:
             connection.execute(QUERIES["give_back"], {"id": name, "day": day, "bytes": size})
+
+    def _now(self) -> dict[str, object]:
+        now = self._clock()
+        return {"now": int(now), "changed": int(now * 1000)}
 
     def _one(self, query: str, values: Mapping[str, object]) -> Row | None:
         with self._database.transaction() as connection:

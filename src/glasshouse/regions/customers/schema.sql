@@ -15,7 +15,9 @@ create table customers.customer (
     -- What the customer has decided: nothing at all, not these categories, at most so many bytes a day (UTC).
     off boolean not null default false,
     categories_off text[] not null default '{}',
-    bytes_per_day bigint check (bytes_per_day >= 0)
+    bytes_per_day bigint check (bytes_per_day >= 0),
+    -- Unix milliseconds: of two sites' word on an account, the later counts when a region moves.
+    changed bigint not null default 0
 );
 
 -- Bytes taken on a day (days since 1970), of customers with a limit alone.
@@ -23,5 +25,7 @@ create table customers.usage (
     customer text not null references customers.customer,
     day bigint not null,
     bytes bigint not null check (bytes >= 0),
+    -- Of these, what the site that the region has left counted.
+    carried bigint not null default 0 check (carried >= 0),
     primary key (customer, day)
 );
