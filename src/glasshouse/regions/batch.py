@@ -22,7 +22,7 @@ from glasshouse_verify.errors import FormatError
 
 from glasshouse.regions.errors import JournalConflict
 from glasshouse.regions.journal import Event, Kind
-from glasshouse.regions.receipts import SIGNATURE_BYTES, Facts
+from glasshouse.regions.receipts import ENTRY_BYTES, SIGNATURE_BYTES, Facts
 
 MAX_EVENTS = 512
 MAX_HEAD_BYTES = 4 << 20
@@ -36,7 +36,8 @@ MAX_BATCH_BYTES = 4 + MAX_HEAD_BYTES + MAX_RIDING_BYTES + 2 * MAX_RIDER_BYTES
 class Item:
     """An event and, for an object that is held, what the peer needs to hold it too.
 
-    `signature` is the taker's over `receipt`, the payload; `sealed` the ciphertext, if it rides along.
+    `signature` is the taker's over `receipt`, the payload; `sealed` the ciphertext, if it rides along. From a site that
+    is left come the `signatures` of the receipt as it was given, as a row keeps them, in place of a signature of now.
     """
 
     event: Event
@@ -45,6 +46,7 @@ class Item:
     signature: bytes | None = None
     receipt: bytes | None = None
     sealed: bytes | None = None
+    signatures: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ class _Event:
     key: bytes | None = None
     rides: int | None = None
     signature: bytes | None = None
+    signatures: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ def format_batch(batch: Batch) -> list[bytes]:
             }
         else:
             value["event"] = event_text(event).decode()
-        for name, data in (("key", item.data_key), ("signature", item.signature)):
+        for name, data in (("key", item.data_key), ("signature", item.signature), ("signatures", item.signatures)):
             if data is not None:
                 value[name] = encode_base64(data)
         if item.sealed is not None:
@@ -199,11 +202,13 @@ def _item(site: str, entry: _Event, sealed: bytes | None) -> Item:
     event = Event.parse(entry.event.encode())
     if event.kind != Kind.STORED:
         return Item(event=event)
-    signature = entry.signature or b""
-    if entry.key is None or len(signature) != SIGNATURE_BYTES or event.handle is None or event.number is None:
+    signature, signatures = entry.signature, entry.signatures
+    if entry.key is None or event.handle is None or event.number is None or (signature is None) == (signatures is None):
         raise FormatError("batch.events", "an object comes without handle, number, key or signature")
+    if len(signature or bytes(SIGNATURE_BYTES)) != SIGNATURE_BYTES or len(signatures or b"") % ENTRY_BYTES:
+        raise FormatError("batch.events.signature", "is none")
     facts: Facts = decode(Facts, event.body, "batch.events.event")
-    return Item(event=event, facts=facts, data_key=entry.key, signature=signature, sealed=sealed)
+    return Item(event=event, facts=facts, data_key=entry.key, signature=signature, sealed=sealed, signatures=signatures)
 
 
 @dataclass(frozen=True, kw_only=True)

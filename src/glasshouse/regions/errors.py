@@ -10,6 +10,7 @@ RegionError
 ├── Forbidden               what the customer's own settings, or its allowance, rule out: .field, .reason, .fix
 ├── TooManyRequests         a customer asks faster than the site allows: .retry_after_seconds
 ├── WrongSite               data that belongs to another region: .region, .urls
+├── Moved                   this site takes nothing more, its region has moved: .region, .sites
 ├── SiteAnswered            a site refuses a customer's request: .status, .field, .fix
 ├── SealSpent               a sealing stream used after its end, or a key given a second stream
 ├── Unverifiable            sealed or wrapped bytes that fail authentication; nothing of them was used
@@ -22,8 +23,11 @@ RegionError
     ├── SiteUnavailable     a site of the customer's region
     ├── CustodyUnavailable  the supervisor's key service
     ├── PeerUnavailable     another site of the region
+    ├── Arriving            this site takes nothing yet, its region is still moving to it: .retry_after_seconds
     └── Short               too few sites can store an object now: .retry_after_seconds
 """
+
+from collections.abc import Mapping
 
 
 class RegionError(Exception):
@@ -90,6 +94,14 @@ class WrongSite(RegionError):
         self.region, self.country, self.urls = region, country, urls
 
 
+class Moved(RegionError):
+    """This site takes nothing more, because its region has moved; `sites` are those that do, with their addresses."""
+
+    def __init__(self, region: str, sites: Mapping[str, str]) -> None:
+        super().__init__(f"moved: {', '.join(sites)} take the data of the region {region} now")
+        self.region, self.sites = region, dict(sites)
+
+
 class SiteAnswered(RegionError):
     """A site refuses a request, and says why."""
 
@@ -140,6 +152,15 @@ class CustodyUnavailable(Unavailable):
 
 class PeerUnavailable(Unavailable):
     """Another site of the region does not answer."""
+
+
+class Arriving(Unavailable):
+    """This site takes nothing yet: its region is moving to it, and has not been fenced where it was."""
+
+    retry_after_seconds = 1
+
+    def __init__(self, region: str, left: str) -> None:
+        super().__init__(f"arriving: {left} takes the data of the region {region} until it has handed over everything")
 
 
 class Short(Unavailable):

@@ -4,13 +4,16 @@ In good order the committer hands every event over in memory. This is for what w
 ended, or while a peer was away: the same events, keys and objects, and the same signatures, since Ed25519 has one.
 """
 
+from collections.abc import Sequence
+
 from glasshouse_verify.codec import Text
+from glasshouse_verify.dsse import pae
 
 from glasshouse.regions.batch import MAX_EVENTS, MAX_RIDER_BYTES, MAX_RIDING_BYTES, Item
-from glasshouse.regions.errors import KeysUnavailable
 from glasshouse.regions.journal import QUERIES, Event, Kind, parse_body
-from glasshouse.regions.placing import Place
-from glasshouse.regions.receipts import Facts, facts_of_row, named
+from glasshouse.regions.placing import Place, SiteRules, State
+from glasshouse.regions.receipts import Facts, facts_of_row, named, statement
+from glasshouse.regions.unwrapping import Unwrapping
 from glasshouse.regions.wrapping import Wrapping
 
 _COLUMNS = (
@@ -53,26 +56,25 @@ def read_events(place: Place, site: str, after: int, limit: int) -> list[tuple[E
     return [(*_event(site, row), row) for row in rows]
 
 
-def read_items(place: Place, after: int, before: int) -> list[Item]:
+def read_items(place: Place, after: int, before: int, unwrapping: Unwrapping | None = None) -> list[Item]:
     """What follows in this site's own journal on position `after`, below `before`, as much as one batch holds.
 
-    Raises KeysUnavailable for an object whose data key this site cannot open by itself any more, ObjectMissing for one
-    that the vault has lost.
+    A data key that this site cannot open by itself any more is opened by `unwrapping`, at a site that is left. Raises
+    KeysUnavailable for one elsewhere, ObjectMissing for an object that the vault has lost.
     """
-    site = place.rules().site
-    items, riding = [], 0
-    for event, facts, row in read_events(place, site, after, min(MAX_EVENTS, before - after - 1)):
-        sealed = None
-        if facts is not None:
-            if facts.sealed_size <= MAX_RIDER_BYTES:
-                if riding and riding + facts.sealed_size > MAX_RIDING_BYTES:
-                    break
-                sealed = b"".join(place.vault.stream(event.handle or ""))
-                riding += len(sealed)
-            items.append(_held_item(place, event, facts, row, sealed))
-        else:
-            items.append(Item(event=event))
-    return items
+    rules = place.rules()
+    found, riding = [], 0
+    for event, facts, row in read_events(place, rules.site, after, min(MAX_EVENTS, before - after - 1)):
+        if facts is not None and facts.sealed_size <= MAX_RIDER_BYTES:
+            if riding and riding + facts.sealed_size > MAX_RIDING_BYTES:
+                break
+            riding += facts.sealed_size
+        found.append((event, facts, row))
+    keys = _data_keys(place, [(event, row) for event, facts, row in found if facts is not None], unwrapping)
+    return [
+        Item(event=event) if facts is None else _held_item(place, rules, event, facts, row, keys[event.handle or ""])
+        for event, facts, row in found
+    ]
 
 
 def chain_at(place: Place, position: int) -> bytes | None:
@@ -98,26 +100,39 @@ def _event(site: str, row: dict[str, object]) -> tuple[Event, Facts | None]:
     return event, facts
 
 
-def _held_item(place: Place, event: Event, facts: Facts, row: dict[str, object], sealed: bytes | None) -> Item:
-    site, handle = place.rules().site, event.handle or ""
-    receipt, signature = place.sign_receipt(facts, site=site, number=event.number or 0, handle=handle)
+def _held_item(
+    place: Place, rules: SiteRules, event: Event, facts: Facts, row: dict[str, object], data_key: bytes
+) -> Item:
+    handle, signature, signatures = event.handle or "", None, None
+    receipt = statement(facts, region=rules.region, site=rules.site, number=event.number or 0, handle=handle)
+    if rules.state in (State.LEAVING, State.LEFT):
+        # What was signed then, perhaps by a key that does not count any more.
+        signatures = row["signatures"] if isinstance(row["signatures"], bytes) else b""
+    else:
+        signature = place.signer.sign(pae(receipt))
+    small = facts.sealed_size <= MAX_RIDER_BYTES
     return Item(
         event=event,
         facts=facts,
-        data_key=_data_key(place, handle, row),
+        data_key=data_key,
         signature=signature,
+        signatures=signatures,
         receipt=receipt,
-        sealed=sealed,
+        sealed=b"".join(place.vault.stream(handle)) if small else None,
     )
 
 
-def _data_key(place: Place, handle: str, row: dict[str, object]) -> bytes:
-    by, blob = row["transfer_by"], row["transfer"]
-    if blob is None and row["custodian"] is None:
-        by, blob = row["wrapped_by"], row["wrapped"]
-    if not isinstance(blob, bytes):
-        raise KeysUnavailable(
-            f"the data key of {handle[:16]}… opens with the custodian only; have it unwrapped as a job"
-        )
-    wrapping = Wrapping(key_id=Text(str(by)), blob=blob)
-    return place.transfer_wrapper().unwrap(wrapping, handle=handle, region=place.rules().region)
+def _data_keys(
+    place: Place, rows: Sequence[tuple[Event, dict[str, object]]], unwrapping: Unwrapping | None
+) -> dict[str, bytes]:
+    region, wrapper = place.rules().region, place.transfer_wrapper()
+    keys, closed = {}, {}
+    for event, row in rows:
+        handle, by, blob = event.handle or "", row["transfer_by"], row["transfer"]
+        if blob is None and row["custodian"] is None:
+            by, blob = row["wrapped_by"], row["wrapped"]
+        if isinstance(blob, bytes):
+            keys[handle] = wrapper.unwrap(Wrapping(key_id=Text(str(by)), blob=blob), handle=handle, region=region)
+        else:
+            closed[handle] = row
+    return keys | (unwrapping or Unwrapping(place)).open(closed)

@@ -13,6 +13,7 @@ from glasshouse_verify.region import Moving, Origin, Region, RegionSite
 
 from glasshouse.parties.signer import Signer
 from glasshouse.regions.custody_request import Opens
+from glasshouse.regions.errors import Arriving, Moved
 from glasshouse.regions.fences import Fences
 from glasshouse.regions.journal import APPLIERS, QUERIES, Applier, Event, Kind
 from glasshouse.regions.keys.interface import KeyService
@@ -88,6 +89,16 @@ class SiteRules:
         """Where customers go from here, at a site that was left: site → address."""
         there = self.region_rules.sites if self.moving is None else self.moving.to
         return {str(name): site.url.rstrip("/") for name, site in there.items() if name != self.site}
+
+    def check_open(self) -> None:
+        """Raise Moved or Arriving unless this site takes what customers send."""
+        match self.state:
+            case State.LEFT:
+                raise Moved(self.region, self.successors)
+            case State.ARRIVING:
+                raise Arriving(self.region, self.left or "another site")
+            case State.TAKING | State.LEAVING:
+                return
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,9 @@
 `statement` writes the same bytes as `glasshouse_verify.statement.make_statement(Use.RECEIPT, …)`, without parsing what
 it has just written: both sites make them for every object (a test compares the two). A receipt is signed by the site
 that took the object, then by as many others as the charter asks for, and each of them has built the payload itself.
+
+`stored_event` and `parse_stored` do the same for the event `stored`: the bytes of `Event.make`, and what `Event.parse`
+makes of them, without a JSON value in between.
 """
 
 import hashlib
@@ -12,16 +15,25 @@ from dataclasses import dataclass
 
 from glasshouse_verify.codec import Country, Digest, Identifier, PublicKey
 from glasshouse_verify.dsse import PAYLOAD_TYPE
-from glasshouse_verify.encoding import JSON, encode_base64
+from glasshouse_verify.encoding import JSON, decode_base64, encode_base64
 from glasshouse_verify.statement import STATEMENT_TYPE, Use, predicate_type
 
 from glasshouse.regions.errors import InvalidInput, JournalConflict
+from glasshouse.regions.journal import Event, Kind
 
 SIGNATURE_BYTES = 64
 KEYID_BYTES = 32
-_ENTRY_BYTES = KEYID_BYTES + SIGNATURE_BYTES
+ENTRY_BYTES = KEYID_BYTES + SIGNATURE_BYTES
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _KIND = predicate_type(Use.RECEIPT)
+_ID, _HEX, _INTEGER = "([a-z0-9][a-z0-9._-]{0,63})", "([0-9a-f]{64})", "(0|[1-9][0-9]{0,14})"
+_STORED = re.compile(
+    rf'{{"category":"{_ID}","charter":"{_HEX}","country":"([A-Z]{{2}})","customer":"{_ID}",'
+    rf'(?:"customer_key":"([A-Za-z0-9+/]{{43}}=)",)?"epoch":{_INTEGER},"handle":"{_HEX}","kind":"stored",'
+    rf'"number":{_INTEGER},"party":"{_ID}","position":{_INTEGER},"retention":{_INTEGER},"salt":"{_HEX}",'
+    rf'"sealed_sha256":"{_HEX}","sealed_size":{_INTEGER},"sha256":"{_HEX}","site":"{_ID}","size":{_INTEGER},'
+    rf'"time":{_INTEGER}}}'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +92,73 @@ def statement(facts: Facts, *, region: str, site: str, number: int, handle: str)
     ).encode()
 
 
+def stored_event(facts: Facts, *, site: str, position: int, number: int, handle: str) -> Event:
+    """The event of an object that `site` took."""
+    key = "" if facts.customer_key is None else f'"customer_key":"{encode_base64(facts.customer_key)}",'
+    text = (
+        f'{{"category":"{facts.category}","charter":"{facts.charter}","country":"{facts.country}",'
+        f'"customer":"{facts.customer}",{key}"epoch":{facts.epoch},"handle":"{handle}","kind":"stored",'
+        f'"number":{number},"party":"{facts.party}","position":{position},"retention":{facts.retention},'
+        f'"salt":"{facts.salt}","sealed_sha256":"{facts.sealed_sha256}","sealed_size":{facts.sealed_size},'
+        f'"sha256":"{facts.sha256}","site":"{site}","size":{facts.size},"time":{facts.time}}}'
+    ).encode()
+    return Event(
+        site=site,
+        position=position,
+        kind=Kind.STORED,
+        handle=handle,
+        number=number,
+        body=facts.body(),
+        digest=hashlib.sha256(text).digest(),
+        text=text,
+    )
+
+
+def parse_stored(text: str) -> tuple[Event, Facts] | None:
+    """The event of an object from its canonical JSON; None for any other text, which `Event.parse` is for.
+
+    Raises FormatError for a key that is no canonical base64.
+    """
+    found = _STORED.fullmatch(text)
+    if found is None:
+        return None
+    (category, charter, country, customer, key, epoch, handle, number, party, position, retention, salt) = (
+        found.groups()[:12]
+    )
+    sealed_sha256, sealed_size, sha256, site, size, time = found.groups()[12:]
+    facts = Facts(
+        customer=Identifier(customer),
+        country=Country(country),
+        customer_key=None if key is None else PublicKey(decode_base64(key, "batch.events.event.customer_key", 32)),
+        sha256=Digest(sha256),
+        size=int(size),
+        category=Identifier(category),
+        retention=int(retention),
+        epoch=int(epoch),
+        charter=Digest(charter),
+        party=Identifier(party),
+        salt=Digest(salt),
+        time=int(time),
+        sealed_sha256=Digest(sealed_sha256),
+        sealed_size=int(sealed_size),
+    )
+    written = text.encode()
+    event = Event(
+        site=site,
+        position=int(position),
+        kind=Kind.STORED,
+        handle=handle,
+        number=int(number),
+        body=facts.body(),
+        digest=hashlib.sha256(written).digest(),
+        text=written,
+    )
+    return event, facts
+
+
 def envelope(payload: bytes, signatures: bytes) -> bytes:
     """The envelope of a payload with the signatures of a row: key id (32 bytes) ‖ signature (64 bytes), repeated."""
-    entries = (signatures[start : start + _ENTRY_BYTES] for start in range(0, len(signatures), _ENTRY_BYTES))
+    entries = (signatures[start : start + ENTRY_BYTES] for start in range(0, len(signatures), ENTRY_BYTES))
     signed = ",".join(
         f'{{"keyid":"{entry[:KEYID_BYTES].hex()}","sig":"{encode_base64(entry[KEYID_BYTES:])}"}}' for entry in entries
     )
@@ -92,7 +168,7 @@ def envelope(payload: bytes, signatures: bytes) -> bytes:
 
 def signers(signatures: bytes | None) -> int:
     """How many sites have signed."""
-    return len(signatures or b"") // _ENTRY_BYTES
+    return len(signatures or b"") // ENTRY_BYTES
 
 
 def facts_of_row(row: Mapping[str, object]) -> Facts:

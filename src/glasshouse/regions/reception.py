@@ -1,8 +1,8 @@
 """Who asks a site for something, and whether it may take what is declared: all that is judged before a body is read.
 
-In this order: does the data belong to this region (421), who is it (401), not too fast (429), what is said of the file
-(422), may this category be taken, does the customer allow it (403), is it too large (413), is the day's allowance used
-up (403).
+In this order: does this site take anything (421, 503), does the data belong to this region (421), who is it (401), not
+too fast (429), what is said of the file (422), may this category be taken, does the customer allow it (403), is it too
+large (413), is the day's allowance used up (403).
 """
 
 import asyncio
@@ -64,8 +64,12 @@ class Admitted:
 
 
 async def receive(site: Site, request: Request) -> Visit:
-    """The customer who asks. Raises WrongSite, NotSignedIn, TooManyRequests, SiteRefused, InvalidInput."""
+    """The customer who asks.
+
+    Raises Moved, Arriving, WrongSite, NotSignedIn, TooManyRequests, SiteRefused, InvalidInput.
+    """
     rules = site.rules()
+    rules.check_open()
     said = request.headers.get(COUNTRY_HEADER)
     if said is not None:
         check_country(site, rules, said)

@@ -3,12 +3,15 @@
 A batch is taken whole or not at all: objects into the vault, then events, objects and keys in one transaction, then
 this site's signatures over the receipts. A batch that was taken before is answered with the same signatures again, so a
 peer that did not hear the answer just repeats it. What contradicts the replica is refused.
+
+What comes from a site that this one takes over from is sealed anew first (resealing.py). Its receipts are signed
+already, by those that took the objects; this site adds nothing to them.
 """
 
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
@@ -16,9 +19,10 @@ from glasshouse_verify.codec import Digest
 
 from glasshouse.regions import journal
 from glasshouse.regions.batch import Answer, Batch, Item, conflict
-from glasshouse.regions.errors import InvalidInput
-from glasshouse.regions.journal import QUERIES, Kind
+from glasshouse.regions.errors import InvalidInput, PeerUnavailable
+from glasshouse.regions.journal import FENCES, QUERIES, Kind
 from glasshouse.regions.placing import Kept, Place, add_objects
+from glasshouse.regions.resealing import resealed
 from glasshouse.regions.vault import digest_of
 from glasshouse.storage.errors import ObjectConflict, ObjectMissing
 
@@ -60,7 +64,7 @@ class Replicas:
         Raises JournalConflict; InvalidInput for an object that is not what its event says; StorageUnavailable.
         """
         rules = self._place.rules()
-        if batch.region != rules.region or batch.site not in rules.peers:
+        if batch.region != rules.region or batch.site not in rules.senders:
             fix = "Send to the sites of your region only."
             raise InvalidInput("batch.site", f"{batch.site} of {batch.region} is no peer of this site", fix)
         with self._lock:
@@ -79,20 +83,29 @@ class Replicas:
         missing = self._missing(new)
         if missing:
             return self._answer(*head, {}, missing)
+        moved = batch.site == self._place.rules().left
+        old: dict[str, bytes] = {}
+        if moved:
+            old = {item.event.handle or "": _sealed_digest(item) for item in new if item.facts is not None}
+            new = tuple(resealed(self._place, item) for item in new)
         flushed = self._flusher.submit(self._receive, new)
         signatures = {
-            str(item.event.position): self._sign(batch.site, item) for item in batch.items if item.facts is not None
+            str(item.event.position): self._sign(batch.site, item)
+            for item in batch.items
+            if item.facts is not None and not moved
         }
         if new:
-            head = self._add(batch, head, new, signatures, flushed)
+            head = self._add(batch, head, new, signatures, flushed, old)
             self._grown()
         return self._answer(*head, self._still_held(known, signatures), ())
 
     def _head(self, site: str) -> tuple[int, bytes]:
         """Position and chain of a replica: from memory, unless the last batch failed."""
         if site not in self._heads:
-            head = journal.heads(self._place.database)[site]
-            self._heads[site] = (head.position, head.chain)
+            heads = journal.heads(self._place.database)
+            if site not in heads:
+                raise PeerUnavailable(f"this site is about to keep the journal of {site}, and does not do so yet")
+            self._heads[site] = (heads[site].position, heads[site].chain)
         return self._heads[site]
 
     def _answer(self, position: int, chain: bytes, signatures: dict[str, bytes], missing: Sequence[str]) -> Answer:
@@ -164,8 +177,8 @@ class Replicas:
             return connection.execute(QUERIES["known_handles"], query).fetchone() is not None
 
     def _sign(self, site: str, item: Item) -> bytes:
-        if item.facts is None:
-            raise InvalidInput("batch", "an object without facts", "Send its event whole.")
+        if item.facts is None or item.signature is None:
+            raise InvalidInput("batch", "an object without facts or signature", "Send its event whole.")
         number, handle = item.event.number or 0, item.event.handle or ""
         return self._place.sign_receipt(item.facts, site=site, number=number, handle=handle)[1]
 
@@ -176,18 +189,21 @@ class Replicas:
         items: Sequence[Item],
         signatures: dict[str, bytes],
         flushed: "Future[None]",
+        old: Mapping[str, bytes],
     ) -> tuple[int, bytes]:
-        """Add events, objects and keys in one transaction; the head after them."""
+        """Add events, objects and keys in one transaction; the head after them.
+
+        `old` are digests that ciphertexts had where they come from, by handle, for those that were sealed anew.
+        """
         wrap, kept = self._place.wrapper().group(), []
         for item in items:
             if item.facts is not None and item.data_key is not None and item.event.handle is not None:
-                own = self._place.signed_entry(signatures[str(item.event.position)])
                 kept.append(
                     Kept(
                         event=item.event,
                         facts=item.facts,
                         wrapping=wrap(item.data_key, item.event.handle, batch.region),
-                        signatures=batch.keyid + (item.signature or b"") + own,
+                        signatures=self._signatures(batch, item, signatures),
                     )
                 )
         gone = [item.event for item in items if item.event.kind == Kind.STORED and item.facts is None]
@@ -207,6 +223,9 @@ class Replicas:
                         "handles": [bytes.fromhex(event.handle or "") for event in gone],
                     }
                     connection.execute(QUERIES["add_removed"], {"site": batch.site, **rows})
+                if old:
+                    resealed_rows = {"handles": list(map(bytes.fromhex, old)), "sealed": list(old.values())}
+                    connection.execute(FENCES["keep_resealed"], resealed_rows)
                 journal.apply(connection, stored, self._place.appliers, own=False)
         except (psycopg.errors.RaiseException, psycopg.IntegrityError) as error:
             raise conflict(batch.site, str(error).partition("\n")[0]) from error
@@ -215,6 +234,12 @@ class Replicas:
                 self._arrived.pop(item.event.handle or "", None)
         self._heads[batch.site] = (stored[-1].position, chain)
         return self._heads[batch.site]
+
+    def _signatures(self, batch: Batch, item: Item, own: Mapping[str, bytes]) -> bytes | None:
+        """A row's: those that came along, or the taker's and this site's."""
+        if item.signature is None:
+            return item.signatures or None
+        return batch.keyid + item.signature + self._place.signed_entry(own[str(item.event.position)])
 
     def _still_held(self, known: Sequence[Item], signatures: dict[str, bytes]) -> dict[str, bytes]:
         """Without those of objects that were erased here meanwhile: nothing is vouched for that is not held."""
@@ -227,3 +252,7 @@ class Replicas:
         held = {row[0].hex() for row in rows if isinstance(row[0], bytes)}
         gone = {place for handle, place in asked.items() if handle not in held}
         return {place: signature for place, signature in signatures.items() if place not in gone}
+
+
+def _sealed_digest(item: Item) -> bytes:
+    return b"" if item.facts is None else bytes.fromhex(item.facts.sealed_sha256)

@@ -18,8 +18,10 @@ from starlette.responses import Response
 
 from glasshouse.ledger.web import ERROR_SCHEMA, json_response
 from glasshouse.regions.errors import (
+    Arriving,
     Forbidden,
     InvalidInput,
+    Moved,
     NotSignedIn,
     RegionError,
     Short,
@@ -33,6 +35,8 @@ from glasshouse.storage.errors import StorageError, StorageFull
 _LOG = logging.getLogger(__name__)
 RETRY_SECONDS = 5
 PRIVATE = {"cache-control": "no-store"}
+# What a refusal is about where the region has moved: by it a client tells this 421 from the one about its country.
+MOVED_FIELD = "site"
 
 
 class Declined(RegionError):
@@ -126,6 +130,8 @@ def _answer_for(error: Exception) -> Response:
             return refused(error.status, str(error), error.field, error.fix)
         case WrongSite():
             return _wrong_site(error)
+        case Moved():
+            return _moved(error)
         case NotSignedIn():
             fix = "Send Authorization: Bearer and the token that glasshouse customer add has shown."
             answer = refused(401, str(error), "Authorization", fix)
@@ -141,6 +147,9 @@ def _answer_for(error: Exception) -> Response:
             return refused(422, str(error), getattr(error, "field", ""), "See the page intake-http.")
         case SiteRefused():
             return refused(503, str(error), error.field, "The site's operator has to act; use another site.")
+        case Arriving():
+            fix = "Send it again after the time in Retry-After; until then to the site that the message names."
+            return _later(503, str(error), fix, error.retry_after_seconds)
         case Short():
             fix = "Send it again after the time in Retry-After, here or to another site of the region."
             return _later(503, str(error), fix, error.retry_after_seconds)
@@ -164,3 +173,10 @@ def _wrong_site(error: WrongSite) -> Response:
     fix = f"Send it to {error.urls[0]}." if error.urls else "The charter has no region for that country."
     sites: list[JSON] = list(error.urls)
     return refused(421, str(error), "Glasshouse-Country", fix, region=error.region, sites=sites)
+
+
+def _moved(error: Moved) -> Response:
+    addresses: list[JSON] = list(error.sites.values())
+    fix = "Take the site from the charter, which has them all, and send it there."
+    moved: dict[str, JSON] = {**error.sites}
+    return refused(421, str(error), MOVED_FIELD, fix, region=error.region, sites=addresses, moved=moved)

@@ -1,0 +1,82 @@
+"""Data keys that a site cannot open by itself any more, for the sites that take over from it.
+
+In dual custody the custodian opens its layer, for the job `relocation`, and counts every one. What was opened for one
+of the sites is kept in memory for the others, which follow close behind: so each is asked for once, as long as they do.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+from glasshouse_verify.codec import Digest, Identifier, Text
+
+from glasshouse.regions.custody_request import Item, Reason
+from glasshouse.regions.errors import JournalConflict, KeysUnavailable
+from glasshouse.regions.jobs import RELOCATION
+from glasshouse.regions.placing import Place
+from glasshouse.regions.wrapping import Wrapping
+
+MAX_KEPT = 4_096
+JOB = Reason(job=Identifier(RELOCATION))
+
+
+class Unwrapping:
+    """Opens data keys with the custodian. Threads may share it."""
+
+    def __init__(self, place: Place) -> None:
+        self._place, self._lock = place, threading.Lock()
+        self._kept: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
+
+    def open(self, rows: Mapping[str, Mapping[str, object]]) -> dict[str, bytes]:
+        """Data keys by handle, of rows with the columns `custodian`, `wrapped` and `wrapped_by`.
+
+        Raises KeysUnavailable where this site is not being left, CustodyRefused, CustodyUnavailable, WrappingBroken.
+        """
+        with self._lock:
+            keys = {handle: key for handle in rows if (key := self._take(handle)) is not None}
+            lacking = [handle for handle in rows if handle not in keys]
+            if lacking:
+                opened = self._ask(lacking, rows)
+                self._keep(opened)
+                keys |= opened
+        return keys
+
+    def _ask(self, handles: Sequence[str], rows: Mapping[str, Mapping[str, object]]) -> dict[str, bytes]:
+        rules, custodian = self._place.rules(), self._place.custodian()
+        if rules.moving is None or rules.left is not None or custodian is None:
+            text = f"the data key of {handles[0][:16]}… opens with the custodian only"
+            raise KeysUnavailable(f"{text}; have it unwrapped as a job")
+        items = [Item(handle=Digest(handle), blob=_bytes(rows[handle]["wrapped"])) for handle in handles]
+        found, wrapper = {}, self._place.wrapper()
+        for handle, inner in zip(handles, custodian.unwrap(items, JOB), strict=True):
+            row = rows[handle]
+            wrapping = Wrapping(
+                key_id=Text(str(row["wrapped_by"])),
+                blob=_bytes(row["wrapped"]),
+                custodian=Digest(_bytes(row["custodian"]).hex()),
+            )
+            found[handle] = wrapper.unwrap(wrapping, handle=handle, region=rules.region, opened=inner)
+        return found
+
+    def _keep(self, keys: Mapping[str, bytes]) -> None:
+        others = len(self._place.rules().peers) - 1
+        for handle, key in keys.items():
+            if others > 0:
+                self._kept[handle] = key, others
+        while len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
+
+    def _take(self, handle: str) -> bytes | None:
+        kept = self._kept.pop(handle, None)
+        if kept is None:
+            return None
+        key, others = kept
+        if others > 1:
+            self._kept[handle] = key, others - 1
+        return key
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise JournalConflict("a wrapped data key in the database is not bytes")
+    return value
