@@ -205,6 +205,22 @@ def check_list(path: Path, said: Sharded, what: str) -> RowList:
     return RowList(path, said, roots.width)
 
 
+def known_list(path: Path, said: Sharded, what: str) -> RowList:
+    """A list that this process or one before it has kept here itself, as `said`; it is not read through again.
+
+    Raises InvalidInput where it is not there.
+    """
+    try:
+        with path.open("rb") as file:
+            width = len(file.readline(MAX_ROW + 1))
+            whole = file.seek(0, os.SEEK_END)
+    except FileNotFoundError:
+        raise InvalidInput(what, f"{path} is not there", "Make it anew.") from None
+    except OSError as error:
+        raise from_os_error(error, f"reading {path}") from error
+    return RowList(path, said, width if width * said.size == whole else None)
+
+
 def expect_root(found: Sharded, said: Sharded, what: str) -> None:
     """Raise InvalidInput where rows are not those that a statement commits to."""
     if found != said:

@@ -1,0 +1,154 @@
+"""What a site of a region has of a move: its lists as of its arrival, and what opens its objects.
+
+<directory>/rows      the rows of the inventory that the fence left, as this site has them
+<directory>/sealed    its own ciphertexts then, read back from its vault
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from glasshouse_verify.codec import Digest, Identifier, Text
+from glasshouse_verify.row import Row
+
+from glasshouse.regions.custody_request import Item, Reason
+from glasshouse.regions.errors import CustodyUnavailable
+from glasshouse.regions.inventory_tables import HELD, all_rows, to_bytes, to_int
+from glasshouse.regions.jobs import RELOCATION_SAMPLE
+from glasshouse.regions.placing import Place
+from glasshouse.regions.vault import digest_of
+from glasshouse.regions.wrapping import Wrapping
+from glasshouse.relocation.course import Course
+from glasshouse.relocation.errors import NotYet, StoreLied
+from glasshouse.relocation.giving import ROWS, SEALED
+from glasshouse.relocation.lists import RowList, ciphertext_row, in_order, keep_list, known_list
+from glasshouse.relocation.openings import ObjectFacts, Opening
+from glasshouse.storage.db import Row as DatabaseRow
+from glasshouse.storage.db import load_queries
+from glasshouse.storage.errors import ObjectMissing
+
+QUERIES = load_queries(__package__, "holding.sql")
+_PAGE = 1_000
+
+
+def keep_site_lists(place: Place, directory: Path) -> tuple[RowList, RowList]:
+    """Keep what an arrival commits to: the rows of this site's newest inventory, and its ciphertexts, read back.
+
+    Call it when the inventory of the fence is the newest one. Raises StoreLied for an object that the vault does not
+    have as the database says, StorageUnavailable.
+    """
+
+    def lines() -> Iterator[bytes]:
+        with place.database.transaction() as connection:
+            connection.execute("set transaction isolation level repeatable read, read only")
+            for piece in all_rows(connection, HELD):
+                yield from piece.splitlines(keepends=True)
+
+    rows = keep_list(directory / ROWS, lines())
+    sealed = keep_list(directory / SEALED, in_order(_read_back(place, (str(row["key"]) for row in rows)), directory))
+    return rows, sealed
+
+
+def _read_back(place: Place, handles: Iterable[str]) -> Iterator[Row]:
+    """The ciphertexts of objects, hashed as the vault gives them; of those erased since, as they were sealed."""
+    for page in _pages(handles):
+        query = {"handles": [bytes.fromhex(handle) for handle in page]}
+        with place.database.transaction() as connection:
+            rows = connection.execute(QUERIES["sealed"], query).fetchall()
+        for handle, state, sealed, size in rows:
+            name, sha256 = to_bytes(handle).hex(), to_bytes(sealed).hex()
+            if state == "held":
+                _check_kept(place, name, sha256)
+            yield ciphertext_row(name, sha256, to_int(size))
+
+
+def _check_kept(place: Place, handle: str, sealed: str) -> None:
+    try:
+        sha256, _ = digest_of(place.vault.stream(handle))
+    except ObjectMissing:
+        raise StoreLied(f"the vault has lost {handle[:16]}…") from None
+    if sha256 != sealed:
+        raise StoreLied(f"the vault has other bytes for {handle[:16]}… than were sealed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteHoldings:
+    """See giving.Holdings."""
+
+    place: Place
+    course: Course
+    directory: Path
+
+    def list(self, name: str) -> RowList:
+        """See giving.Holdings."""
+        site, course = self.place.rules().site, self.course
+        said = course.arrivals.get(Identifier(site))
+        if said is None:
+            raise NotYet(f"{course.id}: {site} has not said what it has")
+        return known_list(self.directory / name, getattr(said.predicate, name), f"{site}'s {name}")
+
+    def open(self, handles: Sequence[str]) -> tuple[Opening, ...]:
+        """See giving.Holdings. The custodian unwraps for the job `relocation-sample`, and counts each data key."""
+        found = {handle: held for page in _pages(handles) for handle, held in _objects(self.place, page).items()}
+        inner = self._opened({handle: held.wrapping for handle, held in found.items()})
+        region, wrapper = self.place.rules().region, self.place.wrapper()
+
+        def opening(handle: str) -> Opening:
+            held = found.get(handle)
+            if held is None:
+                return Opening(handle=Digest(handle))
+            data_key = wrapper.unwrap(held.wrapping, handle=handle, region=region, opened=inner.get(handle))
+            return Opening(handle=Digest(handle), data_key=data_key, sealed=held.sealed, object=held.facts)
+
+        return tuple(map(opening, handles))
+
+    def _opened(self, wrappings: dict[str, Wrapping]) -> dict[str, bytes]:
+        """What the custodian answers for those wrappings that it guards."""
+        items = [Item(handle=Digest(name), blob=held.blob) for name, held in wrappings.items() if held.custodian]
+        if not items:
+            return {}
+        custodian = self.place.custodian()
+        if custodian is None:
+            raise CustodyUnavailable("the custodian has to open these objects, and this site knows none")
+        answers = custodian.unwrap(items, Reason(job=Identifier(RELOCATION_SAMPLE)))
+        return {item.handle: answer for item, answer in zip(items, answers, strict=True)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    facts: ObjectFacts
+    sealed: Digest
+    wrapping: Wrapping
+
+
+def _objects(place: Place, handles: Sequence[str]) -> dict[str, _Held]:
+    """Those of the objects that are held here."""
+    query = {"handles": [bytes.fromhex(handle) for handle in handles]}
+    with place.database.transaction() as connection:
+        rows = connection.execute(QUERIES["opened"], query).fetchall()
+    return {to_bytes(row[0]).hex(): _held(row) for row in rows}
+
+
+def _held(row: DatabaseRow) -> _Held:
+    _, category, customer, retention, salt, sealed, key_id, custodian, blob = row
+    return _Held(
+        facts=ObjectFacts(
+            category=Identifier(str(category)),
+            customer=Identifier(str(customer)),
+            retention=to_int(retention),
+            salt=Digest(to_bytes(salt).hex()),
+        ),
+        sealed=Digest(to_bytes(sealed).hex()),
+        wrapping=Wrapping(
+            key_id=Text(str(key_id)),
+            blob=to_bytes(blob),
+            custodian=None if custodian is None else Digest(to_bytes(custodian).hex()),
+        ),
+    )
+
+
+def _pages(handles: Iterable[str]) -> Iterator[list[str]]:
+    waiting = iter(handles)
+    while page := list(itertools.islice(waiting, _PAGE)):
+        yield page
