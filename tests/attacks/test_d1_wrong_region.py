@@ -7,6 +7,7 @@ Noticed by: the site, before it reads the body; the customer's client, which spe
 Seen: HTTP 421 with the sites that are right; nothing of the object at any site, no receipt, no count.
 """
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,8 @@ def test_attack_a_client_is_told_to_go_elsewhere(region: Counters, tmp_path: Pat
         with pytest.raises(SiteAnswered) as caught:
             client.send_file(path, {"category": "suspicious"})
         assert (caught.value.status, caught.value.field) == (421, "Glasshouse-Country")
+        # Site and address, and no path of digests.
+        assert str(caught.value).startswith(f"zurich-1 ({older.url('zurich-1')}) answers 421: data of DE belongs to")
 
 
 def test_control_a_region_whose_sites_are_down_is_not_left(region: Counters, tmp_path: Path) -> None:
@@ -122,6 +125,6 @@ def test_control_a_region_whose_sites_are_down_is_not_left(region: Counters, tmp
     path.write_bytes(b"from Germany")
     with SiteClient(destination_of(region.territory.link, "DE"), region.token) as client:
         assert set(client.destination.urls.values()) == {ELSEWHERE}
-        with pytest.raises(SiteUnavailable):
+        with pytest.raises(SiteUnavailable, match=re.escape(f"({ELSEWHERE}) does not answer: ")):
             client.send_file(path, {"category": "suspicious"})
     assert region.first.objects() == before

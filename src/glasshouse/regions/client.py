@@ -287,7 +287,7 @@ class SiteClient:
                 for piece in response.iter_bytes():
                     body += piece
                     if len(body) > MAX_ANSWER_BYTES:
-                        raise SiteUnavailable(f"{url} answers more than {MAX_ANSWER_BYTES} bytes")
+                        raise SiteUnavailable(f"{self._named(url)} answers more than {MAX_ANSWER_BYTES} bytes")
                 answer = httpx.Response(
                     response.status_code,
                     headers=_plain(response.headers),
@@ -295,13 +295,21 @@ class SiteClient:
                     request=response.request,
                 )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise SiteUnavailable(f"{url} does not answer: {str(error) or type(error).__name__}") from error
+            reason = str(error) or type(error).__name__
+            raise SiteUnavailable(f"{self._named(url)} does not answer: {reason}") from error
         if answer.status_code in (502, 503, 504):
-            raise SiteUnavailable(f"{url}: {_said(answer)[0]}")
+            raise SiteUnavailable(f"{self._named(url)}: {_said(answer)[0]}")
         if answer.status_code >= 300:
             reason, field, fix = _said(answer)
-            raise SiteAnswered(f"{url} answers {answer.status_code}: {reason}", answer.status_code, field, fix)
+            text = f"{self._named(url)} answers {answer.status_code}: {reason}"
+            raise SiteAnswered(text, answer.status_code, field, fix)
         return answer
+
+    def _named(self, url: str) -> str:
+        """A site by its name and its address, without the path, which is digests and handles."""
+        of = {address: site for site, address in self.destination.urls.items()}
+        address = next((one for one in of if url.startswith(f"{one}/")), None)
+        return url if address is None else f"{of[address]} ({address})"
 
     def _checked(self, site: str, answer: httpx.Response, *, sha256: str, size: int, category: str) -> Sent:
         envelope = answer.content
@@ -388,13 +396,17 @@ def _document(answer: httpx.Response, *members: str) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict) or not set(members) <= document.keys():
-        raise SiteUnavailable(f"{answer.url} answers something else than this interface does")
+        raise SiteUnavailable(f"{_address(answer)} answers something else than this interface does")
     return document
+
+
+def _address(answer: httpx.Response) -> str:
+    return f"{answer.url.scheme}://{answer.url.netloc.decode()}"
 
 
 def _header(answer: httpx.Response, name: str) -> str:
     if name not in answer.headers:
-        raise SiteUnavailable(f"{answer.url} answers without {name}")
+        raise SiteUnavailable(f"{_address(answer)} answers without {name}")
     return answer.headers[name]
 
 
@@ -403,9 +415,9 @@ def _offset(answer: httpx.Response, size: int) -> int:
     try:
         offset = parse_decimal(_header(answer, "upload-offset"), "upload-offset")
     except FormatError as error:
-        raise SiteUnavailable(f"{answer.url}: {error}") from error
+        raise SiteUnavailable(f"{_address(answer)}: {error}") from error
     if offset >= size:
-        raise SiteUnavailable(f"{answer.url} goes on at {offset} of {size} bytes")
+        raise SiteUnavailable(f"{_address(answer)} goes on at {offset} of {size} bytes")
     return offset
 
 
