@@ -17,7 +17,7 @@ from glasshouse.cli.demo.story import Story
 SHORT = {
     "one": Chapter(title="the first", tell=lambda story: story.proven.append(proof("first")), lasting=True),
     "two": Chapter(title="the second", tell=lambda story: story.proven.append(proof("second")), needs=("one",)),
-    "aside": Chapter(title="beside it", tell=lambda _: None, needs=("one",)),
+    "aside": Chapter(title="beside it", tell=lambda _: None, needs=("one",), spoilt_by=("two",)),
     "three": Chapter(title="the third", tell=lambda _: None, needs=("two",), lasting=True),
 }
 
@@ -52,6 +52,7 @@ def names(story: Story, chapter: str | None) -> list[str]:
 def test_what_a_chapter_needs_stands_before_it() -> None:
     order = list(CHAPTERS)
     assert all(order.index(need) < order.index(name) for name in order for need in CHAPTERS[name].needs)
+    assert all(order.index(spoils) > order.index(name) for name in order for spoils in CHAPTERS[name].spoilt_by)
     assert all(name.isidentifier() and chapter.title for name, chapter in CHAPTERS.items())
 
 
@@ -81,6 +82,8 @@ def test_a_chapter_goes_on_with_the_stage_that_is_there(story: Story) -> None:
         (("one",), "two", True),
         (("one", "two"), "two", True),
         (("one", "two", "aside"), "two", True),
+        (("one", "aside"), "aside", True),
+        (("one", "two"), "aside", False),
         (("one",), "one", False),
         (("one", "two", "three"), "two", False),
         (("one", "two", "three"), "three", False),

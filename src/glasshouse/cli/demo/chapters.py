@@ -25,12 +25,14 @@ class Chapter:
 
     `lasting`: it changes what the chapters up to it found. Where it was told, neither they nor it are told again on
     that stage; a run of theirs alone makes a new one.
+    `spoilt_by`: where one of these was told, this one is told on a new stage.
     """
 
     title: str
     tell: Callable[[Story], None]
     needs: tuple[str, ...] = ()
     lasting: bool = False
+    spoilt_by: tuple[str, ...] = ()
 
 
 CHAPTERS: dict[str, Chapter] = {
@@ -61,15 +63,17 @@ CHAPTERS: dict[str, Chapter] = {
         tell=Story.check,
         needs=("rebuild",),
     ),
-    "cheats": Chapter(
-        title="cheats are played, and caught by somebody else than the cheater",
-        tell=play_cheats,
-        needs=("check",),
-    ),
     "data": Chapter(
         title="customers' files go where the charter says, and what becomes of them can be proven",
         tell=keep_data,
         needs=("charter",),
+        # A proposal that a cheat leaves open and an amendment of this chapter would be two successors of one charter.
+        spoilt_by=("cheats",),
+    ),
+    "cheats": Chapter(
+        title="cheats are played, and caught by somebody else than the cheater",
+        tell=play_cheats,
+        needs=("check",),
     ),
 }
 
@@ -94,11 +98,13 @@ def tell(story: Story, name: str | None) -> tuple[Record, list[Told]]:
 def reusable(record: Record | None, name: str) -> Record | None:
     """The record, if its stage may be gone on with for a chapter; else None.
 
-    It may where it was left whole and lately, and no chapter that lasts has passed this one by.
+    It may where it was left whole and lately, and no chapter that lasts or spoils has passed this one by.
     """
     if record is None or not record.told or record.under_way is not None:
         return None
     if time.time() - record.touched > REUSE_SECONDS:
+        return None
+    if not record.told.keys().isdisjoint(CHAPTERS[name].spoilt_by):
         return None
     order = list(CHAPTERS)
     passed = order[order.index(name) :]
