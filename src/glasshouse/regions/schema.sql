@@ -50,8 +50,8 @@ create table regions.object (
     site text not null,
     position bigint not null,
     number bigint not null,
-    -- held → removed, never back.
-    state text not null default 'held' check (state in ('held', 'removed')),
+    -- held → removed, or → moved at a site that the region has left; never back.
+    state text not null default 'held' check (state in ('held', 'removed', 'moved')),
     on_hold boolean not null default false,
     customer text,
     country text,
@@ -78,10 +78,13 @@ create table regions.object (
     -- Key id (32 bytes) ‖ signature (64 bytes), of the taker first; null until `replicas` sites have signed the receipt.
     signatures bytea check (octet_length(signatures) >= 96 and octet_length(signatures) % 96 = 0),
     unique (site, position),
-    check (state = 'removed' or num_nulls(customer, country, sha256, size, category, retention, epoch, charter, party,
+    check (state <> 'held' or num_nulls(customer, country, sha256, size, category, retention, epoch, charter, party,
         salt, taken, sealed_sha256, sealed_size, wrapped_by, wrapped) = 0),
     check (state = 'held' or num_nonnulls(sha256, salt, wrapped, transfer) = 0),
-    check (state = 'held' or not on_hold)
+    check (state = 'held' or not on_hold),
+    constraint object_moved_check check (
+        state <> 'moved' or num_nonnulls(customer, country, customer_key, size, category, sealed_sha256, signatures) = 0
+    )
 ) with (fillfactor = 70);
 -- The same content of the same customer is taken once, as long as it is held.
 create unique index object_once on regions.object (customer, sha256, site) where state = 'held';
@@ -156,8 +159,8 @@ begin
     if tg_op = 'DELETE' then
         raise exception 'the row of an object is never deleted';
     end if;
-    if old.state = 'removed' and new.state <> 'removed' then
-        raise exception 'an object that was removed never comes back';
+    if old.state <> 'held' and new.state <> old.state then
+        raise exception 'an object that was removed, or has moved away, never comes back';
     end if;
     return new;
 end
@@ -293,3 +296,24 @@ create table regions.resealed (
     handle bytea primary key references regions.object,
     sealed_sha256 bytea not null check (octet_length(sealed_sha256) = 32)
 );
+
+-- The erasure of a site that its region has left, once it has begun: what was erased beside the objects.
+create table regions.departure (
+    relocation text primary key,
+    -- The amendment that closed the move.
+    charter bytea not null check (octet_length(charter) = 32),
+    customers bigint not null default 0,
+    keys text[] not null default '{}'
+);
+
+create function regions.departed() returns trigger
+language plpgsql as $$
+begin
+    if exists (select 1 from regions.departure) then
+        raise exception 'the region has left this site: nothing is taken here';
+    end if;
+    return null;
+end
+$$;
+create trigger departed before insert on regions.object
+    for each statement execute function regions.departed();

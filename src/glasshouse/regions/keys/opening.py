@@ -1,12 +1,13 @@
 """Opening the key service that a node's settings name."""
 
+import contextlib
 import os
 from pathlib import Path
 
 from glasshouse.parties.errors import KeyUnavailable
 from glasshouse.parties.keys import read_private
 from glasshouse.parties.node import Node, TransitSettings
-from glasshouse.regions.errors import KeysUnavailable
+from glasshouse.regions.errors import KeyDestroyed, KeysUnavailable
 from glasshouse.regions.keys.file_keyring import FileKeyring
 from glasshouse.regions.keys.interface import KeyService
 from glasshouse.regions.keys.pkcs11_keys import Pkcs11Keys
@@ -16,7 +17,7 @@ from glasshouse.regions.keys.transit import TransitKeys
 def open_keys(node: Node, *, begin: bool = True) -> KeyService:
     """What wraps the data keys of this node's site, with a first key epoch made where there is none if it may `begin`.
 
-    Raises KeysUnavailable, and KeyDestroyed where a site that its region has left is to begin anew.
+    Where the last epoch was destroyed none is made. Raises KeysUnavailable.
     """
     settings = node.settings.wrapping
     if settings.pkcs11 is not None:
@@ -26,7 +27,8 @@ def open_keys(node: Node, *, begin: bool = True) -> KeyService:
     else:
         service = FileKeyring(node.keys)
     if begin and not service.epochs():
-        service.next_epoch()
+        with contextlib.suppress(KeyDestroyed):
+            service.next_epoch()
     return service
 
 
