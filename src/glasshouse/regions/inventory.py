@@ -7,6 +7,10 @@ receipts name the next one:
 
 A site closes the epoch once it has every journal up to the cut: it takes in what came and went, keeps the delta, and
 signs the inventory. Nothing but the journals decides what is in it. Specification: docs/spec/journal.md, inventory.md.
+
+Where a region moves, the site that is left announces until the cut covers its event `fenced`; that epoch is its last.
+Those that take over close the same epochs from their own databases: the last of them each signs for itself, those
+before as what the other has logged already. From the next one on they announce, and its journal ends where it was.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,6 +29,7 @@ from glasshouse.regions import journal
 from glasshouse.regions.delta import MAX_ROWS, Delta, HeldRow, format_delta
 from glasshouse.regions.erasing import Coverage, tombstone
 from glasshouse.regions.errors import JournalConflict
+from glasshouse.regions.fences import read_fences
 from glasshouse.regions.inventory_tables import (
     HELD,
     QUERIES,
@@ -38,7 +43,7 @@ from glasshouse.regions.inventory_tables import (
     to_int,
 )
 from glasshouse.regions.journal import MAX_BODY_BYTES, Event, Kind, Note
-from glasshouse.regions.placing import Place
+from glasshouse.regions.placing import Place, SiteRules, State
 
 # So many events of one journal never make more rows than a delta may have, whatever they are.
 MAX_EVENTS = MAX_ROWS // 8
@@ -91,15 +96,16 @@ class Inventories:
 
         `at_once` announces an epoch although it is not due yet. Raises SiteRefused, StorageError, JournalConflict.
         """
-        rules = self._place.rules()
-        leads, last = rules.site == min(rules.rules.sites), self.last()
-        due = now - last.time >= rules.rules.interval * _SHARE_OF_INTERVAL or self._is_behind(last)
-        if now - self._counted_at >= rules.rules.interval / _COUNTS_PER_INTERVAL or at_once:
+        rules, last = self._place.rules(), self.last()
+        ends = self._ends(last)
+        interval = rules.rules.interval
+        due = now - last.time >= interval * _SHARE_OF_INTERVAL or self._is_behind(last, ends) or bool(ends.open)
+        if (now - self._counted_at >= interval / _COUNTS_PER_INTERVAL or at_once) and rules.site not in ends.closed:
             self._count()
             self._counted_at = now
-        if leads and (due or at_once) and self._announced(last.epoch + 1) is None:
+        if ends.leads(rules) and (due or at_once) and self._announced(last.epoch + 1) is None:
             self._count()
-            self._announce(last, now)
+            self._announce(last, now, ends)
         closed = False
         while self._close_next():
             closed = True
@@ -135,12 +141,14 @@ class Inventories:
             counts = {"received": head.received, "refused": head.refused}
             self._append(Note(kind=Kind.COUNTERS, body=counts)).result(APPEND_SECONDS)
 
-    def _announce(self, last: Closed, now: int) -> None:
+    def _announce(self, last: Closed, now: int, ends: "_Ends") -> None:
         rules, heads = self._place.rules(), journal.heads(self._place.database)
-        # Journals of sites that have left the region too: what they took is held here.
+        # Journals of sites that have left the region too: what they took is held here. What a site that is left does
+        # after its last inventory is in none, and what those do that take over is not its to say.
         cut = {
-            Identifier(site): min(head.position, last.cut.get(site, 0) + MAX_EVENTS)
+            Identifier(site): min(head.position, last.cut.get(site, 0) + (0 if site in ends.closed else MAX_EVENTS))
             for site, head in sorted(heads.items())
+            if not (rules.state in (State.LEAVING, State.LEFT) and site in rules.successors)
         }
         announced = Announced(
             by=Identifier(rules.site),
@@ -161,19 +169,32 @@ class Inventories:
                 newest = max(newest, to_int(row[0]) if row is not None and row[0] is not None else 0)
         return newest
 
-    def _is_behind(self, last: Closed) -> bool:
+    def _is_behind(self, last: Closed, ends: "_Ends") -> bool:
         """Whether the last epoch was cut short because too much had happened for one."""
         heads = journal.heads(self._place.database)
-        return any(head.position > last.cut.get(site, 0) + MAX_EVENTS for site, head in heads.items())
+        return any(
+            head.position > last.cut.get(site, 0) + MAX_EVENTS
+            for site, head in heads.items()
+            if site not in ends.closed
+        )
 
     def _announced(self, epoch: int) -> Announced | None:
         """What closes an epoch: the word of the first site that has announced it, not one that repeats another's."""
+        ends, rules = self._ends(self.last()), self._place.rules()
         with self._place.database.transaction() as connection:
             for site, _, body in connection.execute(QUERIES["announced"], {"epoch": epoch}):
                 announced = _announcement(body)
-                if announced.by == site:
+                if announced.by == site and ends.counts(announced.by, rules):
                     return announced
         return None
+
+    def _ends(self, last: Closed) -> "_Ends":
+        fences = read_fences(self._place.database).values()
+        closed = {fence.site for fence in fences if last.cut.get(fence.site, 0) >= fence.position}
+        return _Ends(
+            closed=frozenset(closed),
+            open={fence.site: fence.position for fence in fences if fence.site not in closed},
+        )
 
     def _close_next(self) -> bool:
         """Close the next epoch if it is announced and every journal is here up to its cut."""
@@ -206,7 +227,8 @@ class Inventories:
         if self._trees is None:
             self._trees = load_trees(connection)
         apply_delta(connection, self._trees, delta, changes.origins)
-        inventory, data = self._inventory(connection, announced, last, delta)
+        own = self._speaks_for_itself(announced, last)
+        inventory, data = self._inventory(connection, announced, last, delta, own=own)
         payload = make_statement(Use.INVENTORY, inventory)
         connection.execute(
             QUERIES["add_inventory"],
@@ -218,15 +240,25 @@ class Inventories:
                 "envelope": format_envelope(sign_statement(payload, self._place.signer)),
                 "delta": data,
                 # A site that joined later takes the earlier epochs in; their inventories are not its own.
-                "posted": self._place.rules().site not in announced.cut,
+                "posted": not own,
             },
         )
         return True
 
+    def _speaks_for_itself(self, announced: Announced, last: Closed) -> bool:
+        """Whether this site logs the inventory: it has a part in it, or takes over from the site whose last it is."""
+        rules = self._place.rules()
+        left = rules.left
+        ended = self._ends(last).open.get(left or "")
+        return rules.site in announced.cut or (
+            ended is not None and announced.cut.get(Identifier(left or ""), 0) >= ended
+        )
+
     def _inventory(
-        self, connection: Connection, announced: Announced, last: Closed, delta: Delta
+        self, connection: Connection, announced: Announced, last: Closed, delta: Delta, *, own: bool
     ) -> tuple[Inventory, bytes]:
         rules, data = self._place.rules(), format_delta(delta)
+        speaks = announced.by if not own and announced.by == rules.left else Identifier(rules.site)
         held, erased = (self._trees or load_trees(connection)).sharded
         receipts = {site: _last_number(connection, site, upto) for site, upto in announced.cut.items()}
         stored = sum(receipts.values())
@@ -247,9 +279,9 @@ class Inventories:
             on_hold=_on_hold(connection, announced.cut),
         )
         inventory = Inventory(
-            party=Identifier(rules.party),
+            party=rules.region_rules.places[speaks].party,
             region=Identifier(rules.region),
-            site=Identifier(rules.site),
+            site=speaks,
             epoch=announced.epoch,
             held=held,
             erased=erased,
@@ -262,6 +294,26 @@ class Inventories:
             previous=None if last.statement is None else Digest(last.statement),
         )
         return inventory, data
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ends:
+    """The sites that a region has left: those whose last inventory is closed; where that of the others has to go to."""
+
+    closed: frozenset[str]
+    open: Mapping[str, int]
+
+    def leads(self, rules: SiteRules) -> bool:
+        """Whether it is this site that announces the next epoch."""
+        if self.open:
+            return rules.site in self.open
+        return rules.state != State.ARRIVING and rules.site not in self.closed and rules.site == min(rules.rules.sites)
+
+    def counts(self, by: str, rules: SiteRules) -> bool:
+        """Whether the next epoch is a site's to announce."""
+        if self.open:
+            return by in self.open
+        return by == rules.left if rules.state == State.ARRIVING else by not in self.closed
 
 
 class _Changes:
