@@ -1,14 +1,16 @@
 """The committer: gives objects their place in the journal and their receipt numbers, many callers in one commit.
 
-Uploads hand over what they have sealed and wait for a future. One thread takes all that wait and does, in order:
+Uploads hand over what they have sealed and wait for an answer. One thread takes all that wait and does, in order:
 
-    1. it is in the vault, durably, and its key is wrapped: preparing.py has seen to that
-    2. who stored this before? they wait for the receipt that is there
-    3. one transaction: events, objects with their wrapped keys, counts
-    4. the peers' replicators get it all from memory, and do the rest (replication.py)
+    1. into the vault, durably (preparing.py); while the disk is busy:
+       who stored this before? they wait for the receipt that is there; of the others keys are wrapped, receipts signed
+    2. one transaction: events, objects with their wrapped keys, counts
+    3. the peers' replicators get it all from memory, and do the rest (replication.py)
 
-A crash before 3 leaves objects without rows, which are swept away; after 3 the journal has them, and the replicators
-hand them over whenever the peers can be reached. So a receipt number is used once, and nothing is acknowledged twice.
+One thread and not one for each step: whoever waits meanwhile makes the next group larger, and every statement, flush
+and hand-over is paid for once a group. A crash before 2 leaves objects without rows, which are swept away; after 2 the
+journal has them, and the replicators hand them over whenever the peers can be reached. So a receipt number is used
+once, and nothing is acknowledged twice.
 
 Exactly one committer for a site: its connection holds a session lock.
 """
@@ -29,11 +31,12 @@ from glasshouse_verify.encoding import JSON
 from glasshouse.parties.errors import PartyError
 from glasshouse.regions import journal
 from glasshouse.regions.batch import Item
-from glasshouse.regions.errors import JournalConflict, RegionError, Short
-from glasshouse.regions.journal import QUERIES, Event, Kind, Note
-from glasshouse.regions.placing import Kept, Place, SiteRules, add_objects
-from glasshouse.regions.preparing import MAX_GROUP_OBJECTS, Prepared, Preparer, Ready, fail
-from glasshouse.regions.replication import Receipt, Receipts, Replication
+from glasshouse.regions.errors import JournalConflict, Moved, RegionError, Short
+from glasshouse.regions.journal import FENCES, QUERIES, Event, Kind, Note
+from glasshouse.regions.peering import Replication
+from glasshouse.regions.placing import Kept, Place, SiteRules, State, add_objects
+from glasshouse.regions.preparing import MAX_GROUP_OBJECTS, MAX_WAITING, Keys, Preparer, Ready, next_group
+from glasshouse.regions.replication import Receipts
 from glasshouse.storage.db import Row, translated
 from glasshouse.storage.errors import StorageError
 
@@ -51,9 +54,20 @@ class _Noted:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    uploads: list[Prepared]
+    uploads: list[Ready]
     notes: list[_Noted]
     refused: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """Where this site's journal ends, and the inventory that the next receipt names."""
+
+    position: int
+    number: int
+    chain: bytes
+    epoch: int
+    fenced: bool
 
 
 class Committer:
@@ -67,18 +81,24 @@ class Committer:
         self._receipts = receipts
         self._replication = replication
         self._condition = threading.Condition()
-        self._uploads: deque[Prepared] = deque()
+        self._uploads: deque[Ready] = deque()
         self._notes: deque[_Noted] = deque()
         self._refused = 0
         self._stopping = False
         self._connection: psycopg.Connection[Row] | None = None
-        self._preparer = Preparer(place, self._prepared)
+        # Nobody else moves the journal on while the connection holds the lock.
+        self._head: _Head | None = None
+        self._preparer = Preparer(place)
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._connected()
 
     def submit(self, ready: Ready) -> None:
         """Queue an object. Raises Short if too much waits."""
-        self._preparer.submit(ready)
+        with self._condition:
+            if self._stopping or len(self._uploads) >= MAX_WAITING:
+                raise Short("too many uploads are waiting", retry_after_seconds=2)
+            self._uploads.append(ready)
+            self._condition.notify()
 
     def append(self, note: Note) -> "Future[Event]":
         """Queue an event of any kind but `stored`; the future gives it, durable at this site and applied to its tables.
@@ -101,23 +121,18 @@ class Committer:
             self._refused += 1
 
     def __enter__(self) -> "Committer":
-        self._thread.start()
         self._preparer.__enter__()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Write what waits, then stop."""
-        self._preparer.__exit__()
         with self._condition:
             self._stopping = True
             self._condition.notify()
         self._thread.join()
+        self._preparer.__exit__()
         self._close()
-
-    def _prepared(self, prepared: Sequence[Prepared]) -> None:
-        with self._condition:
-            self._uploads.extend(prepared)
-            self._condition.notify()
 
     # --- the thread ----------------------------------------------------------------------------------------------
 
@@ -134,7 +149,7 @@ class Committer:
                 self._commit(group)
 
     def _take(self) -> _Group:
-        uploads = [self._uploads.popleft() for _ in range(min(len(self._uploads), MAX_GROUP_OBJECTS))]
+        uploads = next_group(self._uploads)
         notes = [self._notes.popleft() for _ in range(min(len(self._notes), MAX_GROUP_OBJECTS))]
         refused, self._refused = self._refused, 0
         return _Group(uploads=uploads, notes=notes, refused=refused)
@@ -146,39 +161,44 @@ class Committer:
             for noted in group.notes:
                 self._note([noted], last=True)
 
-    def _store(self, uploads: Sequence[Prepared], refused: int) -> None:
+    def _store(self, uploads: Sequence[Ready], refused: int) -> None:
         if not uploads and not refused:
             return
-        fresh: list[Prepared] = []
+        flushed = self._preparer.keep(uploads)
+        fresh: list[Ready] = []
         try:
-            fresh = self._without_known(uploads)
-            items = self._write(fresh, refused)
+            fresh, repeated = self._sorted(uploads)
+            items = self._write(fresh, refused, flushed)
         except Exception as error:
             if not isinstance(error, StorageError | RegionError | PartyError):
                 _LOG.exception("a group of %d objects could not be stored", len(uploads))
-            self._receipts.forget([prepared.ready.handle for prepared in fresh])
+            self._head = None
+            self._receipts.forget([ready.handle for ready in fresh])
             with self._condition:
                 self._refused += refused
             told = error if isinstance(error, RegionError) else Short(f"the site cannot store objects now: {error}")
-            for prepared in fresh or uploads:
-                fail(prepared.ready.future, told)
+            for ready in uploads:
+                ready.answer(told)
             return
         if items:
             self._replication.offer(items)
+        self._answer_repeated(repeated)
 
     def _note(self, notes: Sequence[_Noted], *, last: bool = False) -> bool:
         """Write notes as events, all or none; whether that is done with."""
         if not notes:
             return True
         site = self._place.rules().site
+        # Events may change what the next receipt names.
+        self._head = None
         try:
             with self._transaction() as connection:
-                position, _, chain, _ = self._locked(connection)
+                head = self._read_head(connection)
                 events = [
                     Event.make(site, place, noted.note.kind, noted.note.handle, None, _body(noted.note))
-                    for place, noted in enumerate(notes, start=position + 1)
+                    for place, noted in enumerate(notes, start=head.position + 1)
                 ]
-                journal.add_rows(connection, site, chain, events)
+                journal.add_rows(connection, site, head.chain, events)
                 journal.apply(connection, events, self._place.appliers, own=True)
         except Exception as error:
             if not isinstance(error, StorageError) and not last and len(notes) > 1:
@@ -192,88 +212,113 @@ class Committer:
         self._replication.offer([Item(event=event) for event in events])
         return True
 
-    def _without_known(self, uploads: Sequence[Prepared]) -> list[Prepared]:
-        """Those whose content this customer has not stored before; the others wait for the receipt that is there."""
+    def _sorted(self, uploads: Sequence[Ready]) -> tuple[list[Ready], list[tuple[Ready, str]]]:
+        """Those whose content this customer has not stored before; the others with the handle that it has."""
         if not uploads:
-            return []
+            return [], []
         with self._reading() as connection:
             query = {
-                "customers": [prepared.ready.facts.customer for prepared in uploads],
-                "digests": [bytes.fromhex(prepared.ready.facts.sha256) for prepared in uploads],
+                "customers": [ready.facts.customer for ready in uploads],
+                "digests": [bytes.fromhex(ready.facts.sha256) for ready in uploads],
             }
             rows = connection.execute(QUERIES["find_held"], query).fetchall()
         known = {(str(row[1]), _hex(row[2])): _hex(row[0]) for row in rows}
-        fresh: list[Prepared] = []
+        fresh: list[Ready] = []
         repeated: list[tuple[Ready, str]] = []
-        for prepared in uploads:
-            ready = prepared.ready
+        for ready in uploads:
             content = (str(ready.facts.customer), str(ready.facts.sha256))
             if content in known:
                 repeated.append((ready, known[content]))
             else:
                 known[content] = ready.handle
-                fresh.append(prepared)
-        for ready, handle in repeated:
-            _follow(self._receipts.waiting_for(handle), ready.future)
-            self._place.vault.delete(ready.handle)
-        self._receipts.look_up([handle for _, handle in repeated])
-        return fresh
+                fresh.append(ready)
+        return fresh, repeated
 
-    def _write(self, fresh: Sequence[Prepared], refused: int) -> list[Item]:
-        rules = self._place.rules()
+    def _answer_repeated(self, repeated: Sequence[tuple[Ready, str]]) -> None:
+        if not repeated:
+            return
+        for ready, handle in repeated:
+            self._receipts.wait(handle, ready.answer)
+        try:
+            self._receipts.look_up([handle for _, handle in repeated])
+            for ready, _ in repeated:
+                self._place.vault.delete(ready.handle)
+        except StorageError as error:
+            for ready, _ in repeated:
+                ready.answer(Short(f"the site cannot look up receipts now: {error}"))
+
+    def _write(self, fresh: Sequence[Ready], refused: int, flushed: "Future[None]") -> list[Item]:
+        rules, keys = self._place.rules(), self._preparer.wrapped(fresh)
+        if self._head is None:
+            with self._reading() as connection:
+                self._head = self._read_head(connection)
+        head, now = self._head, int(time.time())
+        if head.fenced and fresh:
+            raise Moved(rules.region, rules.successors)
+        made = [
+            self._made(ready, key, rules, head, count, now)
+            for count, (ready, key) in enumerate(zip(fresh, keys, strict=True), start=1)
+        ]
+        events, chain = [item.event for item, _ in made], head.chain
+        # No row without its object.
+        flushed.result()
         # Before the commit, so that no receipt is complete before somebody waits for it.
-        waiting = [(self._receipts.waiting_for(p.ready.handle), p.ready.future) for p in fresh]
-        with self._transaction() as connection:
-            position, number, chain, epoch = self._locked(connection)
-            now = int(time.time())
-            made = [
-                self._made(prepared, rules, position + count, number + count, epoch, now)
-                for count, prepared in enumerate(fresh, start=1)
-            ]
+        for ready in fresh:
+            self._receipts.wait(ready.handle, ready.answer)
+        with self._transaction() as connection, connection.pipeline():
             if made:
-                journal.add_rows(connection, rules.site, chain, [item.event for item, _ in made])
+                chain = journal.add_rows(connection, rules.site, head.chain, events)
                 add_objects(connection, rules.site, [kept for _, kept in made])
+                self._first(connection, rules)
             counts = {"received": len(fresh) + refused, "refused": refused}
             connection.execute(QUERIES["count_uploads"], {"site": rules.site, **counts})
-        for source, target in waiting:
-            _follow(source, target)
+        self._head = replace(head, position=head.position + len(made), number=head.number + len(made), chain=chain)
         if rules.rules.replicas == 1:
-            self._receipts.look_up([prepared.ready.handle for prepared in fresh])
+            self._receipts.look_up([ready.handle for ready in fresh])
         return [item for item, _ in made]
 
-    def _made(
-        self, prepared: Prepared, rules: SiteRules, position: int, number: int, epoch: int, now: int
-    ) -> tuple[Item, Kept]:
-        """The event and the signed receipt of an object that takes this place."""
-        ready, handle = prepared.ready, prepared.ready.handle
+    def _made(self, ready: Ready, keys: Keys, rules: SiteRules, head: _Head, count: int, now: int) -> tuple[Item, Kept]:
+        """The event and the signed receipt of the object that comes `count` places after the head."""
+        handle, number = ready.handle, head.number + count
         charter, party = Digest(rules.charter), Identifier(rules.party)
-        facts = replace(ready.facts, time=now, epoch=epoch, charter=charter, party=party)
-        event = Event.make(rules.site, position, Kind.STORED, handle, number, facts.body())
+        facts = replace(ready.facts, time=now, epoch=head.epoch, charter=charter, party=party)
+        event = Event.make(rules.site, head.position + count, Kind.STORED, handle, number, facts.body())
         receipt, signature = self._place.sign_receipt(facts, site=rules.site, number=number, handle=handle)
         kept = Kept(
             event=event,
             facts=facts,
-            wrapping=prepared.wrapping,
-            transfer=prepared.transfer,
+            wrapping=keys.wrapping,
+            transfer=keys.transfer if rules.peers else None,
             signatures=self._place.signed_entry(signature) if rules.rules.replicas == 1 else None,
         )
+        leaving = rules.state in (State.LEAVING, State.LEFT)
         item = Item(
             event=event,
             facts=facts,
             data_key=ready.data_key,
-            signature=signature,
+            signature=None if leaving else signature,
+            signatures=kept.signatures if leaving else None,
             receipt=receipt,
             sealed=ready.sealed,
         )
         return item, kept
 
-    def _locked(self, connection: "psycopg.Connection[Row]") -> tuple[int, int, bytes, int]:
-        """Position, number, chain and epoch of this site's journal, which nobody changes before the commit."""
+    def _read_head(self, connection: "psycopg.Connection[Row]") -> _Head:
+        """Where this site's journal ends; in a transaction, nobody changes it before the commit."""
         site = self._place.rules().site
         row = connection.execute(QUERIES["lock_journal"], {"site": site}).fetchone()
         if row is None or not isinstance(row[2], bytes):
             raise JournalConflict(f"the journal of {site} is gone from the database")
-        return int(str(row[0])), int(str(row[1])), row[2], int(str(row[3]))
+        fenced = connection.execute(FENCES["is_fenced"], {"site": site}).fetchone() is not None
+        position, number, chain, epoch = int(str(row[0])), int(str(row[1])), row[2], int(str(row[3]))
+        return _Head(position=position, number=number, chain=chain, epoch=epoch, fenced=fenced)
+
+    def _first(self, connection: "psycopg.Connection[Row]", rules: SiteRules) -> None:
+        """Note when this site took its first object, where it takes over from another."""
+        moving = rules.moving
+        if moving is not None and rules.left is not None:
+            query = {"relocation": moving.id, "site": moving.site, "first_ms": int(time.time() * 1000)}
+            connection.execute(FENCES["took_first"], query)
 
     # --- the connection ------------------------------------------------------------------------------------------
 
@@ -322,7 +367,7 @@ class Committer:
             time.sleep(_LOCK_POLL_SECONDS)
 
     def _close(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._head = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.execute(QUERIES["unlock_committer"])
@@ -330,20 +375,16 @@ class Committer:
 
 
 def _body(note: Note) -> dict[str, JSON]:
+    if note.kind == Kind.FENCED:
+        # As late as can be: it is what the customers' wait is counted from.
+        return {**note.body, "time_ms": int(time.time() * 1000)}
     return dict(note.body)
 
 
-def _follow(source: "Future[Receipt]", target: "Future[Receipt]") -> None:
-    """Give the second future what the first gets."""
-
-    def done(future: "Future[Receipt]") -> None:
-        error = future.exception()
-        if error is not None:
-            fail(target, error)
-        elif target.set_running_or_notify_cancel():
-            target.set_result(future.result())
-
-    source.add_done_callback(done)
+def fail(future: "Future[Event]", error: BaseException) -> None:
+    """Give somebody who waits an error, unless nobody waits any more."""
+    if not future.done() and future.set_running_or_notify_cancel():
+        future.set_exception(error)
 
 
 def _hex(value: object) -> str:

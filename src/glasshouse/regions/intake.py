@@ -14,7 +14,9 @@ docs/spec/journal.md and docs/spec/peer-http.md.
 
 import asyncio
 import contextlib
+import functools
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,12 +32,14 @@ from glasshouse.regions.batch import MAX_RIDER_BYTES
 from glasshouse.regions.committing import Committer
 from glasshouse.regions.errors import AlreadyStored, InvalidInput, Short, Unavailable, UploadRefused
 from glasshouse.regions.journal import QUERIES, Event, Note
+from glasshouse.regions.peering import Replication
 from glasshouse.regions.peers import Credentials, PeerClient
 from glasshouse.regions.placing import Place, SiteRules
 from glasshouse.regions.preparing import Ready
 from glasshouse.regions.receipts import Facts
+from glasshouse.regions.renewing import Renewal
 from glasshouse.regions.replica import Replicas
-from glasshouse.regions.replication import Receipt, Receipts, Replication
+from glasshouse.regions.replication import Receipt, Receipts, Tell
 from glasshouse.regions.seal import Sealer, new_handle, sealed_size
 from glasshouse.regions.sweeping import sweep
 from glasshouse.regions.vault import Incoming
@@ -85,25 +89,32 @@ class Intake:
 
     def __init__(self, place: Place, own: Credentials) -> None:
         rules = place.rules()
-        journal.prepare(place.database, region=rules.region, site=rules.site, peers=rules.peers)
+        journal.prepare(place.database, region=rules.region, site=rules.site, peers=())
+        place.fences.refresh(place.database, rules.site)
+        rules = place.rules()
+        journal.open_journals(place.database, rules.senders, rules.peers)
         self.place = place
         self.receipts = Receipts(place)
         self.replication = Replication(place, self.receipts, own)
         self.committer = Committer(place, self.receipts, self.replication)
+        self._renewal = Renewal(place, self.replication)
         self.replicas = Replicas(place)
         self._own = own
         self._memory = 0
+        self._answers: Answers | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="intake")
 
     def __enter__(self) -> Self:
         sweep(self.place)
         self.replication.__enter__()
         self.committer.__enter__()
+        self._renewal.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._renewal.__exit__()
         self.committer.__exit__()
         self.replication.__exit__()
         self._threads.shutdown()
@@ -112,9 +123,11 @@ class Intake:
         """Begin an upload.
 
         Raises AlreadyStored (large uploads only: a small one learns it from `finish`), InvalidInput, and Short where
-        fewer than `replicas` sites answer: at once, or after PATIENCE_SECONDS where the charter says to wait.
+        fewer than `replicas` sites answer: at once, or after PATIENCE_SECONDS where the charter says to wait. Where the
+        region is moving, and another site takes now: Moved, Arriving.
         """
         rules = self.place.rules()
+        rules.check_open()
         if declared.category not in rules.rules.categories:
             known = ", ".join(sorted(rules.rules.categories))
             raise InvalidInput("category", f"{declared.category} is none of the charter's", f"Use one of: {known}.")
@@ -136,6 +149,13 @@ class Intake:
     def refused(self) -> None:
         """Count an upload that was refused before `begin` (schema, policy, category). `Upload` counts its own."""
         self.committer.refused()
+
+    def answers(self) -> "Answers":
+        """What brings answers to the event loop that is running."""
+        loop = asyncio.get_running_loop()
+        if self._answers is None or self._answers.loop is not loop:
+            self._answers = Answers(loop)
+        return self._answers
 
     async def append(self, note: Note) -> Event:
         """Add an event of another kind than `stored` to this site's journal. See Committer.append."""
@@ -188,6 +208,43 @@ class Intake:
             return self.receipts.complete(handles)
         except StorageError as error:
             raise Short(f"the site cannot store objects now: {error}") from error
+
+
+class Answers:
+    """Brings answers from threads to one event loop: all that come at about the same time wake it once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._lock = threading.Lock()
+        self._come: list[tuple[asyncio.Future[Receipt], Receipt | Exception]] = []
+
+    def expect(self) -> "tuple[asyncio.Future[Receipt], Tell]":
+        """A future of the loop, and what to call with its outcome from any thread; the first call counts."""
+        future: asyncio.Future[Receipt] = self.loop.create_future()
+        return future, functools.partial(self._bring, future)
+
+    def _bring(self, future: "asyncio.Future[Receipt]", outcome: Receipt | Exception) -> None:
+        with self._lock:
+            first = not self._come
+            self._come.append((future, outcome))
+        if first:
+            try:
+                self.loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                # The loop has ended, and with it everybody who waited.
+                if not self.loop.is_closed():
+                    raise
+
+    def _deliver(self) -> None:
+        with self._lock:
+            come, self._come = self._come, []
+        for future, outcome in come:
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
 
 
 class Upload:
@@ -251,9 +308,12 @@ class Upload:
                 self._held.clear()
             else:
                 await self._keep(self._incoming, last)
-            ready = Ready(handle=self._handle, facts=facts, data_key=self._sealer.key, sealed=rider)
-            self._intake.committer.submit(ready)
-            receipt = await self._receipt(ready)
+            future, answer = self._intake.answers().expect()
+            key = self._sealer.key
+            self._intake.committer.submit(
+                Ready(handle=self._handle, facts=facts, data_key=key, sealed=rider, answer=answer)
+            )
+            receipt = await _in_time(future)
             return Stored(receipt=receipt.envelope, handle=receipt.handle, created=receipt.handle == self._handle)
         except StorageError as error:
             raise Short(f"the site cannot store objects now: {error}", retry_after_seconds=30) from error
@@ -271,12 +331,6 @@ class Upload:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.abort()
-
-    async def _receipt(self, ready: Ready) -> Receipt:
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(ready.future), PATIENCE_SECONDS)
-        except TimeoutError:
-            raise Short("another site of the region has not answered in time") from None
 
     async def _check(self) -> None:
         sealed, declared = self._sealer.sealed, self._declared
@@ -344,3 +398,18 @@ class Upload:
             sealed_sha256=Digest(sealed_sha256),
             sealed_size=sealed_bytes,
         )
+
+
+async def _in_time(future: "asyncio.Future[Receipt]") -> Receipt:
+    """The receipt; raises Short if it does not come in time."""
+    late = Short("another site of the region has not answered in time")
+    timer = future.get_loop().call_later(PATIENCE_SECONDS, _fail, future, late)
+    try:
+        return await future
+    finally:
+        timer.cancel()
+
+
+def _fail(future: "asyncio.Future[Receipt]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -56,6 +56,7 @@ class OwnRoutes:
         """What this customer has sent, in order of time."""
         visit = await receive(self._site, request)
         after = request.query_params.get("after")
+        await self._settle()
         page, following = await asyncio.to_thread(self._site.holdings.page, visit.customer.id, after)
         objects = [encode(holding) for holding in page]
         return json_response({"schema": "glasshouse.own-uploads/v1", "objects": objects, "next": following}, PRIVATE)
@@ -63,6 +64,7 @@ class OwnRoutes:
     async def receipt(self, request: Request) -> Response:
         """The receipt again; of another customer's object there is none, as of an unknown one."""
         visit = await receive(self._site, request)
+        await self._settle()
         owned = await asyncio.to_thread(self._site.holdings.find, visit.customer.id, request.path_params["handle"])
         if owned is None or owned.receipt is None:
             raise _unknown("handle")
@@ -72,6 +74,7 @@ class OwnRoutes:
         """Erase one object, under the signature of the key that stands in its receipt."""
         visit = await receive(self._site, request)
         handle = request.path_params["handle"]
+        await self._settle()
         owned = await asyncio.to_thread(self._site.holdings.find, visit.customer.id, handle)
         if owned is None:
             raise _unknown("handle")
@@ -93,6 +96,11 @@ class OwnRoutes:
             note = removal(handle, Reason.CUSTOMER, commitment=commitment, now=now, request=signature)
             await self._site.intake.append(note)
         return json_response({"schema": "glasshouse.erased/v1", "handle": handle, "state": "removed"}, PRIVATE)
+
+    async def _settle(self) -> None:
+        """Receipts are handed out a moment before they are written down; whoever has one is to find it."""
+        intake = self._site.intake
+        await intake.run(intake.replication.settle)
 
     async def policy(self, request: Request) -> Response:
         """What the customer has decided, and what of its allowance is used."""

@@ -2,14 +2,17 @@
 
 One thread for each peer pushes what follows on the position that the peer says it has: what the committer has just
 written from memory, anything older from the database (outgoing.py). So catching up after an outage is the same as
-everyday work. Once enough sites have signed a receipt, that is written down, and then everybody who waits gets it.
+everyday work. Once enough sites have signed a receipt, everybody who waits gets it: the object and its event are
+durable at all of them by then. The signatures are written down after that, those of several batches at once; what a
+crash loses of them the peers sign again.
 """
 
+import concurrent.futures
 import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,6 +29,7 @@ from glasshouse.regions.outgoing import chain_at, read_items
 from glasshouse.regions.peers import Credentials, PeerClient
 from glasshouse.regions.placing import Place
 from glasshouse.regions.receipts import envelope, facts_of_row, named, signers, statement
+from glasshouse.regions.unwrapping import Unwrapping
 from glasshouse.storage.errors import StorageError
 
 _LOG = logging.getLogger(__name__)
@@ -34,6 +38,7 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 MAX_QUEUED_BYTES = 64 << 20
 MAX_QUEUED_EVENTS = 16_384
+MAX_UNWRITTEN_BATCHES = 64
 _RECEIPT_COLUMNS = (
     "handle",
     "site",
@@ -65,21 +70,32 @@ class Receipt:
     envelope: bytes
 
 
+Tell = Callable[[Receipt | Exception], None]
+"""Whom a receipt is given to, or the reason why there is none; called from any thread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Countersigned:
+    """Receipts that have become complete: payload and signatures by handle. They follow on position `after`."""
+
+    after: int
+    position: int
+    complete: Mapping[str, tuple[bytes, bytes]]
+
+
 class Receipts:
     """Who waits for which receipt. Threads may share it."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self._lock = threading.Lock()
-        self._waiting: dict[str, list[Future[Receipt]]] = {}
+        self._waiting: dict[str, list[Tell]] = {}
         self._entries: dict[str, dict[str, bytes]] = {}
 
-    def waiting_for(self, handle: str) -> "Future[Receipt]":
-        """A future of the receipt of an object; it fails with Short while too few sites can be reached."""
-        future: Future[Receipt] = Future()
+    def wait(self, handle: str, answer: Tell) -> None:
+        """Have somebody told the receipt of an object; or Short, while too few sites can be reached."""
         with self._lock:
-            self._waiting.setdefault(handle, []).append(future)
-        return future
+            self._waiting.setdefault(handle, []).append(answer)
 
     def forget(self, handles: Sequence[str]) -> None:
         """Nobody waits for these any more."""
@@ -89,12 +105,12 @@ class Receipts:
 
     def look_up(self, handles: Sequence[str]) -> None:
         """Answer those who wait for receipts that are complete already."""
-        self._deliver([row for row in self._rows(handles) if self._complete(row["signatures"])])
+        self._deliver([row for row in self._rows(handles) if self._complete(row)])
 
     def complete(self, handles: Sequence[str]) -> bytes | None:
         """The receipt of the first of these objects whose receipt is complete."""
         for row in self._rows(handles):
-            if self._complete(row["signatures"]):
+            if self._complete(row):
                 return envelope(self._statement(row), _optional(row["signatures"]) or b"")
         return None
 
@@ -102,17 +118,17 @@ class Receipts:
         """Nobody is kept waiting: the peers do not answer."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
-        for future in (future for futures in waiting.values() for future in futures):
-            if future.set_running_or_notify_cancel():
-                future.set_exception(error)
+        for answer in (answer for answers in waiting.values() for answer in answers):
+            answer(error)
 
-    def signed(self, peer: str, after: int, items: Sequence[Item], entries: Mapping[str, bytes], *, drop: bool) -> None:
-        """A peer has these items, which follow on position `after`, and signed receipts.
+    def countersigned(
+        self, peer: str, after: int, items: Sequence[Item], entries: Mapping[str, bytes]
+    ) -> Countersigned:
+        """A peer has these items, which follow on position `after`, and signed receipts. Whoever waits is answered.
 
-        `entries` are key id ‖ signature by handle. With `drop` the data keys kept for the peers are wiped.
+        `entries` are key id ‖ signature by handle. What has become complete is to be written down.
         """
-        complete: dict[str, bytes] = {}
-        payloads: dict[str, bytes] = {}
+        complete: dict[str, tuple[bytes, bytes]] = {}
         with self._lock:
             for item in items:
                 handle = item.event.handle or ""
@@ -123,29 +139,40 @@ class Receipts:
                 if len(others) >= self._others():
                     del self._entries[handle]
                     own = self._place.signed_entry(item.signature)
-                    complete[handle] = own + b"".join(list(others.values())[: self._others()])
-                    payloads[handle] = item.receipt
-        rules, position = self._place.rules(), items[-1].event.position
+                    complete[handle] = item.receipt, own + b"".join(list(others.values())[: self._others()])
+        self._answer(complete)
+        return Countersigned(after=after, position=items[-1].event.position, complete=complete)
+
+    def write_down(self, peer: str, batches: Sequence[Countersigned], *, drop: bool) -> None:
+        """Keep complete receipts of batches that follow on each other.
+
+        With `drop` the data keys kept for the peers are wiped.
+        """
+        complete = {handle: receipt for batch in batches for handle, receipt in batch.complete.items()}
+        rules = self._place.rules()
         with self._place.database.transaction() as connection, connection.pipeline():
             if complete:
                 query = {
                     "handles": [bytes.fromhex(handle) for handle in complete],
-                    "signatures": list(complete.values()),
+                    "signatures": [signatures for _, signatures in complete.values()],
                     "drop": drop,
                 }
                 connection.execute(QUERIES["sign_receipts"], query)
-            connection.execute(QUERIES["acknowledge"], {"peer": peer, "position": position})
+            connection.execute(QUERIES["acknowledge"], {"peer": peer, "position": batches[-1].position})
             if not drop:
-                query = {"site": rules.site, "peers": list(rules.peers), "after": after}
+                query = {"site": rules.site, "peers": list(rules.peers), "after": batches[0].after}
                 connection.execute(QUERIES["drop_transfers"], query)
-        for handle, signatures in complete.items():
-            self._answer(handle, payloads[handle], signatures)
+        # Who began to wait after the others were answered, and found nothing written down yet.
+        self._answer(complete)
 
     def _others(self) -> int:
         return self._place.rules().rules.replicas - 1
 
-    def _complete(self, signatures: object) -> bool:
-        return signers(_optional(signatures)) >= self._place.rules().rules.replicas
+    def _complete(self, row: Mapping[str, object]) -> bool:
+        """Whether a receipt has signatures enough; one of a site that the region has left was given long ago."""
+        rules, signatures = self._place.rules().rules, _optional(row["signatures"])
+        wanted = rules.replicas if str(row["site"]) in rules.sites else 1
+        return signers(signatures) >= wanted
 
     def _statement(self, row: dict[str, object]) -> bytes:
         return statement(
@@ -164,26 +191,28 @@ class Receipts:
             return [named(_RECEIPT_COLUMNS, row) for row in connection.execute(QUERIES["receipts"], query).fetchall()]
 
     def _deliver(self, rows: Sequence[dict[str, object]]) -> None:
-        for row in rows:
-            self._answer(_hex(row["handle"]), self._statement(row), _optional(row["signatures"]) or b"")
+        self._answer({_hex(row["handle"]): (self._statement(row), _optional(row["signatures"]) or b"") for row in rows})
 
-    def _answer(self, handle: str, payload: bytes, signatures: bytes) -> None:
+    def _answer(self, complete: Mapping[str, tuple[bytes, bytes]]) -> None:
         with self._lock:
-            futures = self._waiting.pop(handle, [])
-        if futures:
-            done = Receipt(handle=handle, envelope=envelope(payload, signatures))
-            for future in futures:
-                if future.set_running_or_notify_cancel():
-                    future.set_result(done)
+            waiting = [(handle, self._waiting.pop(handle, ())) for handle in complete]
+        for handle, answers in waiting:
+            if answers:
+                done = Receipt(handle=handle, envelope=envelope(*complete[handle]))
+                for answer in answers:
+                    answer(done)
 
 
 class Replicator:
     """Pushes the journal to one peer, in a thread of its own. Use as a context manager."""
 
-    def __init__(self, place: Place, receipts: Receipts, peer: str, own: Credentials) -> None:
+    def __init__(
+        self, place: Place, receipts: Receipts, peer: str, own: Credentials, unwrapping: Unwrapping | None = None
+    ) -> None:
         self._place = place
         self._receipts = receipts
         self._own = own
+        self._unwrapping = unwrapping
         self.peer = peer
         self._condition = threading.Condition()
         self._queue: deque[Item] = deque()
@@ -191,8 +220,9 @@ class Replicator:
         self._head = 0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"replicator-{peer}", daemon=True)
-        self._notes = ThreadPoolExecutor(1, thread_name_prefix=f"receipts-{peer}")
-        self._noting: Future[None] | None = None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"receipts-{peer}")
+        self._writing: Future[None] | None = None
+        self._unwritten: list[Countersigned] = []
         self.up = threading.Event()
         self.alarm: str | None = None
 
@@ -225,13 +255,13 @@ class Replicator:
             self._stopping = True
             self._condition.notify()
         self._thread.join()
-        self._notes.shutdown()
+        self._writer.shutdown()
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while not self._stopping and self.alarm is None:
             try:
-                client = PeerClient(self.peer, self._place.rules().rules, self._own)
+                client = PeerClient(self.peer, self._place.rules().region_rules, self._own)
                 try:
                     self._serve(client)
                 finally:
@@ -253,6 +283,9 @@ class Replicator:
 
     def _fell_out(self, error: Exception) -> None:
         self.up.clear()
+        if self._place.rules().rules.replicas == 1:
+            # Nobody waits for a peer, least of all at a site that is left.
+            return
         self._receipts.fail(Short(f"another site of the region cannot store the object now: {error}"))
 
     def _serve(self, client: PeerClient) -> None:
@@ -270,7 +303,7 @@ class Replicator:
                 client.state()
                 continue
             if not items:
-                items = read_items(self._place, position, self._first_queued())
+                items = read_items(self._place, position, self._first_queued(), self._unwrapping)
             position, chain = self._push(client, position, chain, items)
 
     def _meet(self, client: PeerClient) -> tuple[int, bytes]:
@@ -287,9 +320,11 @@ class Replicator:
         known = heads.get(self.peer, (0, bytes(32)))[0]
         if theirs is None or (isinstance(known, int) and theirs.position < known):
             raise conflict(self.peer, f"it is shorter there than its replica here, which has {known} events")
-        position = here.position if here is not None else 0
+        if here is None:
+            raise PeerUnavailable(f"{self.peer} does not keep the journal of {rules.site} yet")
+        position = here.position
         chain = chain_at(self._place, position)
-        if chain is None or here is None or chain.hex() != here.chain:
+        if chain is None or chain.hex() != here.chain:
             raise conflict(rules.site, f"{self.peer} has another history up to position {position}")
         if unsigned is not None and isinstance(unsigned[0], int) and unsigned[0] <= position:
             position = unsigned[0] - 1
@@ -331,16 +366,55 @@ class Replicator:
                 entries[item.event.handle] = bytes.fromhex(answer.keyid) + signature
             chain = extended(chain, item.event)
         self._check_one(answer, items)
-        self._written_down()
-        drop = len(rules.peers) == 1
-        self._noting = self._notes.submit(self._receipts.signed, self.peer, position, items, entries, drop=drop)
+        self._write_down(self._receipts.countersigned(self.peer, position, items, entries))
         return last, chain
 
+    def _write_down(self, batch: Countersigned) -> None:
+        """Have receipts written down, together with those that come before that is begun."""
+        if len(self._unwritten) >= MAX_UNWRITTEN_BATCHES:
+            self._written_down()
+        with self._condition:
+            self._unwritten.append(batch)
+            writing = self._writing
+            if writing is None or writing.done():
+                self._writing = self._writer.submit(self._write)
+        if writing is not None and writing.done():
+            writing.result()
+
+    def _write(self) -> None:
+        while True:
+            with self._condition:
+                batches, self._unwritten = self._unwritten, []
+                if not batches:
+                    self._writing = None
+                    return
+            self._receipts.write_down(self.peer, batches, drop=self._drops)
+
+    @property
+    def _drops(self) -> bool:
+        """Whether a complete receipt says that every peer has the object."""
+        rules = self._place.rules()
+        return len(rules.peers) == 1 and rules.rules.replicas > 1
+
     def _written_down(self) -> None:
-        """Wait until the receipts of the batch before are written down, while the peer has worked on this one."""
-        noting, self._noting = self._noting, None
-        if noting is not None:
-            noting.result()
+        """Wait until the receipts that were handed out are written down. Raises StorageError."""
+        with self._condition:
+            writing = self._writing
+        if writing is None:
+            return
+        try:
+            writing.result()
+        finally:
+            with self._condition:
+                if self._writing is writing:
+                    self._writing = None
+
+    def settle(self) -> None:
+        """Wait for what is being written down, for somebody who is about to read it."""
+        with self._condition:
+            writing = self._writing
+        if writing is not None:
+            concurrent.futures.wait([writing])
 
     def _send(self, client: PeerClient, items: Sequence[Item], answer: Answer) -> None:
         """Send the objects that the peer lacks, before the events are pushed again."""
@@ -370,36 +444,6 @@ class Replicator:
             ed25519.verify(keys[answer.keyid], pae(item.receipt), signature, self.peer)
         except SignatureError as error:
             raise PeerUnavailable(f"{self.peer} does not sign receipts as it should: {error}") from error
-
-
-class Replication:
-    """All the peers of a site. Use as a context manager."""
-
-    def __init__(self, place: Place, receipts: Receipts, own: Credentials) -> None:
-        self._place = place
-        self._receipts = receipts
-        self.replicators = [Replicator(place, receipts, peer, own) for peer in place.rules().peers]
-
-    @property
-    def able(self) -> bool:
-        """Whether as many peers answer as a receipt needs."""
-        up = sum(replicator.up.is_set() for replicator in self.replicators)
-        return up + 1 >= self._place.rules().rules.replicas
-
-    def offer(self, items: Sequence[Item]) -> None:
-        """See Replicator."""
-        for replicator in self.replicators:
-            replicator.offer(items)
-
-    def __enter__(self) -> "Replication":
-        for replicator in self.replicators:
-            replicator.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for replicator in self.replicators:
-            replicator.__exit__()
-        self._receipts.fail(Short("the site is stopping"))
 
 
 def _hex(value: object) -> str:

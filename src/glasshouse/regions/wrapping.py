@@ -77,15 +77,22 @@ class Wrapper:
 
     def group(self) -> Callable[[bytes, str, str], Wrapping]:
         """`wrap` for objects that are wrapped together (data key, handle, region): they share the custodian's lid."""
+        wrap = self.group_for_transfer()
+        return lambda data_key, handle, region: wrap(data_key, handle, region)[0]
+
+    def group_for_transfer(self) -> Callable[[bytes, str, str], tuple[Wrapping, Wrapping | None]]:
+        """As `group`, and beside each wrapping in dual custody the one that the site opens by itself."""
         lid = None if self._custodian is None else _Lid(self._custodian)
 
-        def wrap(data_key: bytes, handle: str, region: str) -> Wrapping:
+        def wrap(data_key: bytes, handle: str, region: str) -> tuple[Wrapping, Wrapping | None]:
             if len(data_key) != KEY_BYTES:
                 raise InvalidInput("data key", f"{len(data_key)} bytes", f"A data key has {KEY_BYTES}.")
             context = object_context(handle, region)
             inner = self._keys.wrap(data_key, context)
-            blob = inner.blob if lid is None else lid.put_on(inner.blob, context)
-            return Wrapping(key_id=Text(inner.key_id), blob=blob, custodian=self._custodian_id)
+            own = Wrapping(key_id=Text(inner.key_id), blob=inner.blob)
+            if lid is None:
+                return own, None
+            return Wrapping(key_id=own.key_id, blob=lid.put_on(inner.blob, context), custodian=self._custodian_id), own
 
         return wrap
 
