@@ -8,11 +8,10 @@ from pathlib import Path
 
 from glasshouse_verify.access import Access
 from glasshouse_verify.dsse import statement_id
-from glasshouse_verify.region import Mode
 from glasshouse_verify.statement import Use, make_statement
 
 from glasshouse.cli.serving import open_state
-from glasshouse.cli.siting import CERTIFICATE, KEY, PURPOSE, configured
+from glasshouse.cli.siting import CERTIFICATE, KEY, PURPOSE, RegionCustodian, configured, known_fences
 from glasshouse.cli.wiring import Session, open_session
 from glasshouse.parties.errors import SettingsError
 from glasshouse.parties.node import Node
@@ -58,29 +57,31 @@ def open_beside(directory: Path, name: str, *, started: bool = False) -> Iterato
                 "node.toml", "is not of a site of a region", "Run this in a node with a table [intake]."
             )
         signer = session.signer(PURPOSE)
-        rules = check_site(session.history.chain.newest, configured(node, settings))
+        newest = session.history.chain.newest
         if started:
             dsn = node.settings.database.dsn or running_dsn(node.data / "postgres")
             database = stack.enter_context(Database(dsn))
         else:
             database = stack.enter_context(open_state(node, join=True))
-        journal.prepare(database, region=rules.region, site=rules.site, peers=rules.peers)
+        fences = known_fences(node, settings, database)
+        rules = check_site(newest, configured(node, settings), fences.known)
+        journal.open_journals(database, rules.senders, rules.peers)
+        custodian = RegionCustodian(lambda: rules, signer)
+        stack.callback(custodian.close)
         place = Place(
             database=database,
             vault=_vault(node, f"{_VIEW}-{name}"),
             keys=open_keys(node),
             signer=signer,
             rules=lambda: rules,
+            fences=fences,
+            custodian=custodian.client,
         )
         own = Credentials(certificate=node.keys / CERTIFICATE, key=node.keys / KEY)
-        peers = tuple(stack.enter_context(contextlib.closing(PeerClient(p, rules.rules, own))) for p in rules.peers)
-        custody = rules.rules.custody
-        custodian = None
-        if custody.mode == Mode.DUAL and custody.url is not None and custody.party is not None:
-            custodian = stack.enter_context(
-                CustodyClient(custody.url, custodian=custody.party, region=rules.region, site=rules.site, signer=signer)
-            )
-        yield Beside(session=session, place=place, custodian=custodian, peers=peers)
+        peers = tuple(
+            stack.enter_context(contextlib.closing(PeerClient(peer, rules.region_rules, own))) for peer in rules.peers
+        )
+        yield Beside(session=session, place=place, custodian=custodian.client(), peers=peers)
 
 
 def _vault(node: Node, spool: str) -> Vault:

@@ -1,14 +1,15 @@
 """What a node that is a site of a region serves: its customers' side, and its peers' side on an address of its own.
 
 A site serves under the charter in force: it follows the ledger, and refuses from the amendment on that contradicts its
-configuration. While the ledger does not answer, what it has verified itself counts.
+configuration. While the ledger does not answer, what it has verified itself counts. An amendment by which its region
+moves, and the fence of the move, take effect while it runs.
 """
 
 import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -17,6 +18,7 @@ from glasshouse_verify.codec import decode
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.evidence import parse_evidence
 from glasshouse_verify.gate import check_file
+from glasshouse_verify.region import Custody
 from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import Release
 from starlette.routing import BaseRoute, Mount
@@ -27,17 +29,21 @@ from glasshouse.parties.certificates import load_certificates
 from glasshouse.parties.errors import KeyUnavailable, SettingsError
 from glasshouse.parties.node import KEY_USES, IntakeSettings, Node, is_entitled
 from glasshouse.parties.signer import Signer
+from glasshouse.regions import journal
 from glasshouse.regions.client import digest_of
+from glasshouse.regions.custody_client import CustodyClient
 from glasshouse.regions.customers.accounts import Accounts
 from glasshouse.regions.customers.holdings import Holdings
+from glasshouse.regions.customers.moving import Follower
 from glasshouse.regions.customers.pace import Pace
 from glasshouse.regions.errors import InvalidInput, SiteRefused
+from glasshouse.regions.fences import Fences
 from glasshouse.regions.intake import Intake
 from glasshouse.regions.keeping.keeper import Keeper
 from glasshouse.regions.keys.opening import open_keys
 from glasshouse.regions.peer_server import peer_config
-from glasshouse.regions.peers import Credentials
-from glasshouse.regions.placing import Place
+from glasshouse.regions.peers import Credentials, PeerClient
+from glasshouse.regions.placing import Place, SiteRules, State
 from glasshouse.regions.reception import Site
 from glasshouse.regions.reputation import Indicators, load_list
 from glasshouse.regions.server import create_site_app
@@ -71,12 +77,15 @@ def configured(node: Node, settings: IntakeSettings) -> Configured:
 
 
 @contextlib.contextmanager
-def standing_of(node: Node, settings: IntakeSettings) -> Iterator[tuple[Session, SiteStanding]]:
-    """What the site goes by, kept up to date while the block runs. Raises SiteRefused, LedgerError, KeyUnavailable."""
+def standing_of(node: Node, settings: IntakeSettings, fences: Fences) -> Iterator[tuple[Session, SiteStanding]]:
+    """What the site goes by, kept up to date while the block runs; `fences` are those that its database knows of.
+
+    Raises SiteRefused, LedgerError, KeyUnavailable.
+    """
     mine = configured(node, settings)
     with open_session(node.directory, PURPOSE) as session:
         _catch_up(node, session)
-        standing, stop = SiteStanding(mine, session.history.chain.newest), threading.Event()
+        standing, stop = SiteStanding(mine, session.history.chain.newest, fences), threading.Event()
         watch = threading.Thread(target=_watch, args=(session, standing, stop), name="charter")
         watch.start()
         try:
@@ -122,19 +131,26 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
     settings = node.settings.intake
     if settings is None:
         raise SettingsError("intake", "is not switched on", "Add a table [intake].")
-    session, standing = stack.enter_context(standing_of(node, settings))
+    fences = known_fences(node, settings, database)
+    session, standing = stack.enter_context(standing_of(node, settings, fences))
+    signer = _signer(session)
+    custodian = RegionCustodian(standing.rules, signer)
+    stack.callback(custodian.close)
     own = Credentials(certificate=node.keys / CERTIFICATE, key=node.keys / KEY)
     place = Place(
         database=database,
         vault=vault_of(node),
         keys=open_keys(node),
-        signer=_signer(session),
+        signer=signer,
         rules=standing.rules,
+        fences=fences,
+        custodian=custodian.client,
     )
     intake = stack.enter_context(Intake(place, own))
     stack.enter_context(_peers(place, intake, own, settings))
     stack.enter_context(Keeper(place, intake.committer.append, able=lambda: intake.replication.able))
     stack.enter_context(Surveyor(place, intake.committer.append, ledger=lambda: standing.charter.ledger.url))
+    stack.enter_context(_accounts(place, own))
     site = Site(
         rules=standing.rules,
         charter=lambda: standing.charter,
@@ -146,6 +162,57 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
         max_file_bytes=settings.max_file_bytes,
     )
     return [Mount("/", create_site_app(site))]
+
+
+def known_fences(node: Node, settings: IntakeSettings, database: Database) -> Fences:
+    """The fences that a site's database knows of; one that is nobody's is made the site's. Raises JournalConflict."""
+    site, fences = node.settings.site.id, Fences()
+    journal.prepare(database, region=settings.region, site=site, peers=())
+    fences.refresh(database, site)
+    return fences
+
+
+class RegionCustodian:
+    """The custodian of a site's region, by the rules of the moment. Threads may share it; close it."""
+
+    def __init__(self, rules: Callable[[], SiteRules], signer: Signer) -> None:
+        self._rules, self._signer, self._lock = rules, signer, threading.Lock()
+        self._known: tuple[Custody, CustodyClient] | None = None
+
+    def client(self) -> CustodyClient | None:
+        """Asks it; None where the custody is the site's own. Raises SiteRefused."""
+        rules = self._rules()
+        custody = rules.rules.custody
+        if custody.party is None or custody.url is None:
+            return None
+        with self._lock:
+            if self._known is None or self._known[0] != custody:
+                self._forget()
+                made = CustodyClient(
+                    custody.url, custodian=custody.party, region=rules.region, site=rules.site, signer=self._signer
+                )
+                self._known = custody, made
+            return self._known[1]
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._known is not None:
+            self._known[1].close()
+            self._known = None
+
+
+def _accounts(place: Place, own: Credentials) -> Follower:
+    """Takes over the accounts of the site that is left, where this one takes over from one."""
+
+    def connect() -> PeerClient | None:
+        rules = place.rules()
+        return None if rules.left is None else PeerClient(rules.left, rules.region_rules, own)
+
+    return Follower(place.database, connect, lambda: place.rules().state == State.TAKING)
 
 
 def _signer(session: Session) -> Signer:
