@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from glasshouse_verify.codec import encode
+from glasshouse_verify.foreign import store_row
 from glasshouse_verify.region import Custody, Mode, Moving, Origin, RegionSite
-from glasshouse_verify.relocation import Fault, Relocation, Step, commitment_of, store_row
+from glasshouse_verify.relocation import Fault, Relocation, Step, commitment_of
 from glasshouse_verify.shards import Sharded
 from glasshouse_verify.statement import Use, make_statement
 from region_examples import region

@@ -23,7 +23,8 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from glasshouse_verify.codec import Digest, Identifier, Text
-from glasshouse_verify.relocation import Fault, Relocation, Remaining, Step, store_handle, store_row
+from glasshouse_verify.foreign import store_handle, store_row
+from glasshouse_verify.relocation import Fault, Relocation, Remaining, Step
 from glasshouse_verify.row import row_key
 
 from glasshouse.relocation.course import Course

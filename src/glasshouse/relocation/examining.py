@@ -14,7 +14,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from glasshouse_verify.codec import Digest, Identifier, Text
-from glasshouse_verify.relocation import Fault, store_row
+from glasshouse_verify.foreign import store_row
+from glasshouse_verify.relocation import Fault
 from glasshouse_verify.row import Row
 
 from glasshouse.regions.errors import SealBroken

@@ -53,7 +53,7 @@ class Way:
 
 @dataclass(frozen=True, kw_only=True)
 class OldStore:
-    """The store that is emptied. `secret` is a file: what handles and salts are made of (`relocation.store_handle`)."""
+    """The store that is emptied. `secret` is a file: what handles and salts are made of (`foreign.store_handle`)."""
 
     url: str
     secret: str

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from glasshouse_verify.foreign import store_handle
 from glasshouse_verify.region import Origin
-from glasshouse_verify.relocation import Step, store_handle
+from glasshouse_verify.relocation import Step
 from glasshouse_verify.statement import parse_statement
 from leaving import SECRET, Leaving, fenced_rows
 

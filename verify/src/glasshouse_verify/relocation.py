@@ -13,22 +13,19 @@
     resample     the supervisor read a new sample with the old site cut off
     watch        reads and writes at the old site failed  alarm        one did not
 
-A row is as in an inventory: {"commitment":…,"key":handle}. For a store that was never a site, `store_handle` and
-`store_commitment` make it of the raw key and the version's ordinal (0 is the oldest), under a secret of the move.
+A row is as in an inventory: {"commitment":…,"key":handle}. Those of a store that was never a site are in `foreign`.
 Importing this module makes `parse_statement` know these statements.
 """
 
-import hmac
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
 from glasshouse_verify.codec import Digest, Identifier, Text, encode
-from glasshouse_verify.encoding import encode_base64, format_json
+from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.region import Origin
-from glasshouse_verify.row import Row
 from glasshouse_verify.shards import Sharded
 from glasshouse_verify.statement import Subject, Use, register
 
@@ -157,24 +154,6 @@ def draw(seed: str, site: str, size: int, count: int) -> Iterator[int]:
     start = f"{seed}\n{site}\n".encode()
     for number in range(count if size else 0):
         yield int.from_bytes(sha256(start + number.to_bytes(8, "big")).digest(), "big") % size
-
-
-def store_handle(secret: bytes, key: bytes, ordinal: int) -> Digest:
-    """The handle of one version of a store's object: HMAC-SHA256(secret, ordinal in 8 bytes ‖ raw key)."""
-    return Digest(hmac.digest(secret, ordinal.to_bytes(8, "big") + key, "sha256").hex())
-
-
-def store_row(secret: bytes, key: bytes, ordinal: int, content: str | None, size: int) -> Row:
-    """The row of one version. `content` is its SHA-256, None for a delete marker; `size` its bytes.
-
-    commitment = SHA-256(salt ‖ {"content":…,"key":"<base64>","ordinal":0,"size":…}), salt = HMAC-SHA256(secret, "salt"
-    ‖ handle); `content` is left out of a delete marker.
-    """
-    handle = store_handle(secret, key, ordinal)
-    salt = hmac.digest(secret, b"salt" + bytes.fromhex(handle), "sha256")
-    says = {"key": encode_base64(key), "ordinal": ordinal, "size": size}
-    opened = format_json(says if content is None else {**says, "content": content})
-    return {"commitment": sha256(salt + opened).hexdigest(), "key": handle}
 
 
 register(Use.RELOCATION, Relocation)
