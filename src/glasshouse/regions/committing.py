@@ -36,6 +36,7 @@ from glasshouse.regions.journal import FENCES, QUERIES, Event, Kind, Note
 from glasshouse.regions.peering import Replication
 from glasshouse.regions.placing import Kept, Place, SiteRules, State, add_objects
 from glasshouse.regions.preparing import MAX_GROUP_OBJECTS, MAX_WAITING, Keys, Preparer, Ready, next_group
+from glasshouse.regions.receipts import stored_event
 from glasshouse.regions.replication import Receipts
 from glasshouse.storage.db import Row, translated
 from glasshouse.storage.errors import StorageError
@@ -203,8 +204,11 @@ class Committer:
         except Exception as error:
             if not isinstance(error, StorageError) and not last and len(notes) > 1:
                 return False
+            # What the database refuses by a rule of the journals, such as an object that goes after the fence.
+            broken = isinstance(error, psycopg.errors.RaiseException)
+            told = JournalConflict(str(error).partition("\n")[0]) if broken else error
             for noted in notes:
-                fail(noted.future, error)
+                fail(noted.future, told)
             return True
         for noted, event in zip(notes, events, strict=True):
             if noted.future.set_running_or_notify_cancel():
@@ -237,12 +241,12 @@ class Committer:
     def _answer_repeated(self, repeated: Sequence[tuple[Ready, str]]) -> None:
         if not repeated:
             return
-        for ready, handle in repeated:
-            self._receipts.wait(handle, ready.answer)
         try:
-            self._receipts.look_up([handle for _, handle in repeated])
             for ready, _ in repeated:
                 self._place.vault.delete(ready.handle)
+            for ready, handle in repeated:
+                self._receipts.wait(handle, ready.answer)
+            self._receipts.look_up([handle for _, handle in repeated])
         except StorageError as error:
             for ready, _ in repeated:
                 ready.answer(Short(f"the site cannot look up receipts now: {error}"))
@@ -282,7 +286,7 @@ class Committer:
         handle, number = ready.handle, head.number + count
         charter, party = Digest(rules.charter), Identifier(rules.party)
         facts = replace(ready.facts, time=now, epoch=head.epoch, charter=charter, party=party)
-        event = Event.make(rules.site, head.position + count, Kind.STORED, handle, number, facts.body())
+        event = stored_event(facts, site=rules.site, position=head.position + count, number=number, handle=handle)
         receipt, signature = self._place.sign_receipt(facts, site=rules.site, number=number, handle=handle)
         kept = Kept(
             event=event,

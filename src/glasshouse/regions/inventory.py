@@ -220,7 +220,7 @@ class Inventories:
 
     def _close(self, connection: Connection, announced: Announced) -> bool:
         last = read_last(connection)
-        changes = _Changes(connection, self._place.rules().region, last, announced)
+        changes = _Changes(connection, self._place.rules().region, last, announced, self._ends(last).closed)
         delta = changes.delta()
         if delta is None:
             return False
@@ -319,8 +319,11 @@ class _Ends:
 class _Changes:
     """What came and went between two cuts, by the journals alone."""
 
-    def __init__(self, connection: Connection, region: str, last: Closed, announced: Announced) -> None:
+    def __init__(
+        self, connection: Connection, region: str, last: Closed, announced: Announced, left: frozenset[str]
+    ) -> None:
         self._connection, self._region, self._last, self._announced = connection, region, last, announced
+        self._left = left
         # Of the tombstones whose residue is not gone: which event removed the object.
         self.origins: dict[str, tuple[str, int]] = {}
 
@@ -381,7 +384,7 @@ class _Changes:
         return removed
 
     def _coverage(self) -> Coverage:
-        coverage = Coverage(self._announced.cut)
+        coverage = Coverage(self._announced.cut, left=self._left)
         for window in self._window():
             for site, position, body in self._connection.execute(QUERIES["rekeyed_upto"], window):
                 coverage.add(_event(Kind.REKEYED, site, position, body))

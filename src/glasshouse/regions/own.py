@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from glasshouse.ledger.web import FRESH, json_response
 from glasshouse.regions.customers.accounts import Customer, Decisions
-from glasshouse.regions.erasing import removal
+from glasshouse.regions.erasing import removal, residue_seconds
 from glasshouse.regions.errors import Forbidden, InvalidInput
 from glasshouse.regions.metadata import refusal
 from glasshouse.regions.reception import Site, Visit, receive
@@ -93,7 +93,8 @@ class OwnRoutes:
                 fix = "It is erased once the hold ends; holds are in the ledger: glasshouse uploads list shows them."
                 raise Forbidden("handle", "the object is under a legal hold", fix)
             commitment, now = owned.commitment, int(time.time())
-            note = removal(handle, Reason.CUSTOMER, commitment=commitment, now=now, request=signature)
+            residue = residue_seconds(visit.rules, now)
+            note = removal(handle, Reason.CUSTOMER, commitment=commitment, now=now, request=signature, residue=residue)
             await self._site.intake.append(note)
         return json_response({"schema": "glasshouse.erased/v1", "handle": handle, "state": "removed"}, PRIVATE)
 

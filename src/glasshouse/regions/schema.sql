@@ -258,7 +258,7 @@ create table regions.inventory (
 
 -- --- moving -------------------------------------------------------------------------------------------------------
 
--- A site whose region has moved away takes nothing more: `fenced` ends what it stores.
+-- A site whose region has moved away takes nothing more: `fenced` ends what it stores, removes and holds.
 create index event_fenced on regions.event (site, position) where kind = 'fenced';
 
 create function regions.stays_fenced() returns trigger
@@ -266,9 +266,10 @@ language plpgsql as $$
 begin
     if exists (
         select 1 from regions.event as fence join added on added.site = fence.site
-        where fence.kind = 'fenced' and added.kind = 'stored' and added.position > fence.position
+        where fence.kind = 'fenced' and added.kind in ('stored', 'removed', 'held', 'released')
+            and added.position > fence.position
     ) then
-        raise exception 'a site that is fenced stores nothing more';
+        raise exception 'a site that is fenced stores, removes and holds nothing more';
     end if;
     return null;
 end

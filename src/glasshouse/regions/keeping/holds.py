@@ -42,14 +42,14 @@ def standing(place: Place, handle: str) -> Standing:
 
 
 def hold(place: Place, handle: str, purpose: str, now: int) -> Access:
-    """What is said of a new hold. Raises InvalidInput."""
+    """What is said of a new hold. Raises InvalidInput; Moved, Arriving at a site that has no say in it."""
     if standing(place, handle).on_hold:
         raise InvalidInput("handle", f"{handle[:16]}… is on hold already", "Release that one first.")
     return _said(place, Step.HOLD, access_commitment(handle, new_nonce()), purpose, now)
 
 
 def release(place: Place, handle: str, purpose: str, now: int) -> Access:
-    """What is said of the end of a hold. Raises InvalidInput."""
+    """What is said of the end of a hold. Raises as `hold`."""
     found = standing(place, handle)
     if not found.on_hold or found.about is None:
         raise InvalidInput("handle", f"{handle[:16]}… is not on hold", "Nothing has to be released.")
@@ -64,6 +64,7 @@ def noted(access: Access, handle: str, statement: str) -> Note:
 
 def _said(place: Place, step: Step, about: Digest, purpose: str, now: int) -> Access:
     rules = place.rules()
+    rules.check_open()
     return Access(
         party=Identifier(rules.party),
         region=Identifier(rules.region),

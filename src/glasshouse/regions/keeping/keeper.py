@@ -17,10 +17,10 @@ from concurrent.futures import Future
 from glasshouse.parties.errors import PartyError
 from glasshouse.regions import journal
 from glasshouse.regions.errors import RegionError
-from glasshouse.regions.journal import Event, Note
+from glasshouse.regions.journal import Event, Kind, Note
 from glasshouse.regions.keeping.retention import due
 from glasshouse.regions.keeping.wishes import QUERIES, fulfil, open_wishes
-from glasshouse.regions.placing import Place
+from glasshouse.regions.placing import Place, State
 from glasshouse.storage.errors import StorageError
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ INTERVAL_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 PATIENCE_SECONDS = 30.0
 MAX_CLEARED = 1_000
+_NOT_AFTER_THE_FENCE = (Kind.REMOVED, Kind.HELD, Kind.RELEASED)
 
 
 class Keeper:
@@ -74,16 +75,14 @@ class Keeper:
 
     def clear(self) -> int:
         """Delete the ciphertexts of objects that were removed, as far as their removal is where it has to be."""
-        rules = self._place.rules()
         heads = journal.heads(self._place.database)
-        return sum(
-            self._clear(site, self._known_everywhere(site, head.position))
-            for site, head in heads.items()
-            if site in rules.rules.sites
-        )
+        return sum(self._clear(site, self._known_everywhere(site, head.position)) for site, head in heads.items())
 
     def _grant_wishes(self) -> int:
         wishes = open_wishes(self._place.database)
+        if self._place.rules().state == State.LEFT:
+            # What came too late stays a wish: it has to be asked for again where the object is now.
+            wishes = [(number, note) for number, note in wishes if note.kind not in _NOT_AFTER_THE_FENCE]
         futures = [(number, self._append(note)) for number, note in wishes]
         for number, future in futures:
             fulfil(self._place.database, number, future.result(PATIENCE_SECONDS).position)

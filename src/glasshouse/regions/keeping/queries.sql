@@ -15,7 +15,7 @@ select category, retention from pair;
 -- name: due
 select handle, taken from regions.object
 where state = 'held' and category = %(category)s and retention = %(retention)s and taken <= %(until)s
-    and site = %(site)s and not on_hold
+    and site = any(%(sites)s) and not on_hold
 order by taken limit %(limit)s;
 
 -- name: held
