@@ -15,20 +15,24 @@ object was erased since is `gone`: {"digest","handle","number","position"}. Spec
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 
-from glasshouse_verify.codec import Digest, Identifier, decode, encode
-from glasshouse_verify.encoding import JSON, encode_base64, format_json, parse_json
+from glasshouse_verify.codec import Digest, Identifier, Json, decode, encode, expect
+from glasshouse_verify.encoding import JSON, decode_base64, encode_base64, format_json, parse_json
 from glasshouse_verify.errors import FormatError
 
 from glasshouse.regions.errors import JournalConflict
 from glasshouse.regions.journal import Event, Kind
-from glasshouse.regions.receipts import ENTRY_BYTES, SIGNATURE_BYTES, Facts
+from glasshouse.regions.receipts import ENTRY_BYTES, SIGNATURE_BYTES, Facts, parse_stored
 
 MAX_EVENTS = 512
 MAX_HEAD_BYTES = 4 << 20
 MAX_RIDING_BYTES = 16 << 20
 # An object as long as this goes by itself before its event, so that a batch stays small in memory.
 MAX_RIDER_BYTES = (1 << 20) + (1 << 16)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_HELD = frozenset(("event", "key", "signature"))
+_HELD_OR_RIDING = _HELD | {"rides"}
 MAX_BATCH_BYTES = 4 + MAX_HEAD_BYTES + MAX_RIDING_BYTES + 2 * MAX_RIDER_BYTES
 
 
@@ -86,7 +90,7 @@ class _Event:
 class _Head:
     after: int
     chain: Digest
-    events: tuple[_Event, ...]
+    events: Json
     keyid: Digest
     region: Identifier
     site: Identifier
@@ -94,7 +98,7 @@ class _Head:
 
 def format_batch(batch: Batch) -> list[bytes]:
     """The pieces of the request's body."""
-    events = []
+    events: list[JSON] = []
     for item in batch.items:
         event = item.event
         value: dict[str, JSON] = {}
@@ -107,13 +111,17 @@ def format_batch(batch: Batch) -> list[bytes]:
             }
         else:
             value["event"] = event_text(event).decode()
-        for name, data in (("key", item.data_key), ("signature", item.signature), ("signatures", item.signatures)):
-            if data is not None:
-                value[name] = encode_base64(data)
+        if item.data_key is not None:
+            value["key"] = encode_base64(item.data_key)
         if item.sealed is not None:
             value["rides"] = len(item.sealed)
+        if item.signature is not None:
+            value["signature"] = encode_base64(item.signature)
+        if item.signatures is not None:
+            value["signatures"] = encode_base64(item.signatures)
         events.append(value)
-    head = format_json(
+    # Canonical, since the members stand in order, and the events' own texts are.
+    head = _ENCODER.encode(
         {
             "after": batch.after,
             "chain": batch.chain.hex(),
@@ -122,7 +130,7 @@ def format_batch(batch: Batch) -> list[bytes]:
             "region": batch.region,
             "site": batch.site,
         }
-    )
+    ).encode()
     riders = [item.sealed for item in batch.items if item.sealed is not None]
     return [len(head).to_bytes(4, "big"), head, *riders]
 
@@ -131,16 +139,13 @@ def parse_batch(data: bytes) -> Batch:
     """Read what `format_batch` wrote; digests of events are computed anew. Raises FormatError."""
     end = 4 + int.from_bytes(data[:4], "big")
     head: _Head = decode(_Head, _parse_head(data[4:end]), "batch")
-    if len(head.events) > MAX_EVENTS:
-        raise FormatError("batch.events", f"{len(head.events)}, more than {MAX_EVENTS}")
+    events = expect(list, head.events, "batch.events")
+    if len(events) > MAX_EVENTS:
+        raise FormatError("batch.events", f"{len(events)}, more than {MAX_EVENTS}")
     items, at = [], end
-    for place, entry in enumerate(head.events, start=head.after + 1):
-        sealed = None
-        if entry.rides is not None:
-            sealed, at = data[at : at + entry.rides], at + entry.rides
-            if entry.rides < 1 or at > len(data):
-                raise FormatError("batch.events.rides", "the batch ends before the object that rides along")
-        item = _item(head.site, entry, sealed)
+    for place, value in enumerate(events, start=head.after + 1):
+        item = _stored(value, data, at) or _item(head.site, value, data, at)
+        at += len(item.sealed or b"")
         if (item.event.site, item.event.position) != (head.site, place):
             raise FormatError("batch.events", f"position {item.event.position} where {place} follows")
         items.append(item)
@@ -182,7 +187,37 @@ def _parse_head(data: bytes) -> object:
     return value
 
 
-def _item(site: str, entry: _Event, sealed: bytes | None) -> Item:
+def _riding(rides: int | None, data: bytes, at: int) -> bytes | None:
+    """The object that rides along, from this place of the batch on."""
+    if rides is None:
+        return None
+    if rides < 1 or at + rides > len(data):
+        raise FormatError("batch.events.rides", "the batch ends before the object that rides along")
+    return data[at : at + rides]
+
+
+def _stored(value: object, data: bytes, at: int) -> Item | None:
+    """What `_item` makes of an object that is held, in a fraction of the time; None for anything else."""
+    if not isinstance(value, dict) or not _HELD <= value.keys() <= _HELD_OR_RIDING:
+        return None
+    text, key, signature, rides = value["event"], value["key"], value["signature"], value.get("rides")
+    if not (type(text) is type(key) is type(signature) is str) or type(rides) not in (int, NoneType):
+        return None
+    found = parse_stored(text)
+    if found is None:
+        return None
+    return Item(
+        event=found[0],
+        facts=found[1],
+        data_key=decode_base64(key, "batch.events.key"),
+        signature=decode_base64(signature, "batch.events.signature", SIGNATURE_BYTES),
+        sealed=_riding(rides, data, at),
+    )
+
+
+def _item(site: str, value: object, data: bytes, at: int) -> Item:
+    entry: _Event = decode(_Event, value, "batch.events")
+    sealed = _riding(entry.rides, data, at)
     if entry.gone is not None:
         gone = entry.gone
         event = Event(
@@ -201,7 +236,7 @@ def _item(site: str, entry: _Event, sealed: bytes | None) -> Item:
         raise FormatError("batch.events.event", "is missing")
     event = Event.parse(entry.event.encode())
     if event.kind != Kind.STORED:
-        return Item(event=event)
+        return Item(event=event, sealed=sealed)
     signature, signatures = entry.signature, entry.signatures
     if entry.key is None or event.handle is None or event.number is None or (signature is None) == (signatures is None):
         raise FormatError("batch.events", "an object comes without handle, number, key or signature")
