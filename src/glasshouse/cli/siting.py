@@ -9,22 +9,25 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
 from cryptography.hazmat.primitives.serialization import Encoding
+from glasshouse_verify.charter import Link
 from glasshouse_verify.codec import decode
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.evidence import parse_evidence
 from glasshouse_verify.gate import check_file
 from glasshouse_verify.region import Custody
+from glasshouse_verify.relocation import Step
 from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import Release
 from starlette.routing import BaseRoute, Mount
 
 from glasshouse.cli.wiring import Session, open_session
 from glasshouse.ledger.errors import LedgerError
+from glasshouse.ledger.history import History
 from glasshouse.parties.certificates import load_certificates
 from glasshouse.parties.errors import KeyUnavailable, SettingsError
 from glasshouse.parties.node import KEY_USES, IntakeSettings, Node, is_entitled
@@ -36,9 +39,10 @@ from glasshouse.regions.customers.accounts import Accounts
 from glasshouse.regions.customers.holdings import Holdings
 from glasshouse.regions.customers.moving import Follower
 from glasshouse.regions.customers.pace import Pace
-from glasshouse.regions.errors import InvalidInput, SiteRefused
+from glasshouse.regions.errors import InvalidInput, RegionError, SiteRefused
 from glasshouse.regions.fences import Fences
 from glasshouse.regions.intake import Intake
+from glasshouse.regions.keeping.ending import note_end
 from glasshouse.regions.keeping.keeper import Keeper
 from glasshouse.regions.keys.opening import open_keys
 from glasshouse.regions.peer_server import peer_config
@@ -50,6 +54,7 @@ from glasshouse.regions.server import create_site_app
 from glasshouse.regions.site import Configured, SiteStanding
 from glasshouse.regions.surveying import Surveyor
 from glasshouse.regions.vault import BucketVault, DirectoryVault, Vault
+from glasshouse.relocation.course import Course
 from glasshouse.storage.db import Database
 from glasshouse.storage.errors import StorageError
 
@@ -77,16 +82,18 @@ def configured(node: Node, settings: IntakeSettings) -> Configured:
 
 
 @contextlib.contextmanager
-def standing_of(node: Node, settings: IntakeSettings, fences: Fences) -> Iterator[tuple[Session, SiteStanding]]:
+def standing_of(
+    node: Node, settings: IntakeSettings, fences: Fences, notices: Sequence[Callable[[History], object]] = ()
+) -> Iterator[tuple[Session, SiteStanding]]:
     """What the site goes by, kept up to date while the block runs; `fences` are those that its database knows of.
 
-    Raises SiteRefused, LedgerError, KeyUnavailable.
+    `notices` are given the history whenever the ledger was followed. Raises SiteRefused, LedgerError, KeyUnavailable.
     """
     mine = configured(node, settings)
     with open_session(node.directory, PURPOSE) as session:
         _catch_up(node, session)
         standing, stop = SiteStanding(mine, session.history.chain.newest, fences), threading.Event()
-        watch = threading.Thread(target=_watch, args=(session, standing, stop), name="charter")
+        watch = threading.Thread(target=_watch, args=(session, standing, stop, notices), name="charter")
         watch.start()
         try:
             yield session, standing
@@ -107,23 +114,34 @@ def _catch_up(node: Node, session: Session) -> None:
         _LOG.warning("the site goes by what it knows of the ledger: %s", error)
 
 
-def _watch(session: Session, standing: SiteStanding, stop: threading.Event) -> None:
+def _watch(
+    session: Session, standing: SiteStanding, stop: threading.Event, notices: Sequence[Callable[[History], object]]
+) -> None:
     known = session.history.chain.newest.id
     while not stop.wait(FOLLOW_SECONDS):
         try:
-            newest = session.follow().chain.newest
+            history = session.follow()
         except (LedgerError, StorageError) as error:
             _LOG.warning("charter: %s", error)
             continue
-        if newest.id == known:
-            continue
-        known = newest.id
-        standing.renew(newest)
-        try:
-            standing.rules()
-            _LOG.info("the site goes by charter %d", newest.charter.version)
-        except SiteRefused as error:
-            _LOG.critical("%s", error)
+        newest = history.chain.newest
+        if newest.id != known:
+            known = newest.id
+            _renew(standing, newest)
+        for notice in notices:
+            try:
+                notice(history)
+            except (StorageError, RegionError) as error:
+                _LOG.warning("%s", error)
+
+
+def _renew(standing: SiteStanding, newest: Link) -> None:
+    standing.renew(newest)
+    try:
+        standing.rules()
+        _LOG.info("the site goes by charter %d", newest.charter.version)
+    except SiteRefused as error:
+        _LOG.critical("%s", error)
 
 
 def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> list[BaseRoute]:
@@ -132,7 +150,8 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
     if settings is None:
         raise SettingsError("intake", "is not switched on", "Add a table [intake].")
     fences = known_fences(node, settings, database)
-    session, standing = stack.enter_context(standing_of(node, settings, fences))
+    notices: list[Callable[[History], object]] = []
+    session, standing = stack.enter_context(standing_of(node, settings, fences, notices))
     signer = _signer(session)
     custodian = RegionCustodian(standing.rules, signer)
     stack.callback(custodian.close)
@@ -150,12 +169,14 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
     stack.enter_context(_peers(place, intake, own, settings))
     stack.enter_context(Keeper(place, intake.committer.append, able=lambda: intake.replication.able))
     stack.enter_context(Surveyor(place, intake.committer.append, ledger=lambda: standing.charter.ledger.url))
+    accounts = Accounts(database)
     stack.enter_context(_accounts(place, own))
+    notices.append(lambda history: _note_ends(place, history))
     site = Site(
         rules=standing.rules,
         charter=lambda: standing.charter,
         intake=intake,
-        accounts=Accounts(database),
+        accounts=accounts,
         holdings=Holdings(database, settings.region),
         pace=Pace(settings.requests_per_second),
         indicators=_indicators(node, settings),
@@ -213,6 +234,13 @@ def _accounts(place: Place, own: Credentials) -> Follower:
         return None if rules.left is None else PeerClient(rules.left, rules.region_rules, own)
 
     return Follower(place.database, connect, lambda: place.rules().state == State.TAKING)
+
+
+def _note_ends(place: Place, history: History) -> None:
+    """Say in the journal that a site which was left has erased everything, once its statement is in the ledger."""
+    for relocation, site in place.fences.known:
+        for record in Course(history, relocation).records(Step.ERASURE)[:1]:
+            note_end(place, site, record.id, now=int(time.time()))
 
 
 def _signer(session: Session) -> Signer:

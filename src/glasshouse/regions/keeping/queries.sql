@@ -83,6 +83,14 @@ where state = 'held' and (wrapped_by = any(%(old)s) or transfer_by = any(%(old)s
 -- name: give_up_keys
 insert into regions.destroyed_key (id) select * from unnest(%(old)s::text[]) on conflict do nothing;
 
+-- Whether it was said, or is about to be, that a site which was left has ended.
+-- name: is_ended
+select 1 from regions.event
+where site = %(site)s and kind = 'rekeyed' and convert_from(body, 'UTF8')::json ->> 'ended' = %(ended)s
+union all
+select 1 from regions.wish where kind = 'rekeyed' and convert_from(body, 'UTF8')::json ->> 'ended' = %(ended)s
+limit 1;
+
 -- name: last_covers
 select covers from regions.rekey where ended order by id desc limit 1;
 
