@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 from glasshouse_verify.access import Access, Step
+from glasshouse_verify.codec import encode
 from glasshouse_verify.receipt import Counts, Inspection, Inventory, Reason
+from glasshouse_verify.relocation import Step as Stage
 from glasshouse_verify.statement import Use, make_statement
 from onlookers import alarms
 from overseeing import Overseeing
 from region_moves import OLD, MovingWorld
 from region_world import DAY, SITES
-from world import digest
+from world import charter_key, digest, seeded
 
 
 class Watched(Overseeing, MovingWorld):
@@ -153,3 +155,51 @@ def test_a_new_site_may_hold_and_look(world: Watched) -> None:
     held = Access(party="acme", region="au", site="zurich-1", step=Step.HOLD, about=about, purpose="a", time=world.now)
     world.post(make_statement(Use.ACCESS, held), "zurich-1")
     assert "access" not in alarms(world)
+
+
+def council(world: Watched, **counts: int) -> list[str]:
+    tally = Access(party="council", region="au", site=OLD, step=Step.TALLY, counts=counts, time=world.now)
+    world.post(make_statement(Use.ACCESS, tally), "council")
+    world.close_epoch(OLD)
+    return alarms(world).get("access", [])
+
+
+def guarded(world: Watched) -> None:
+    """The custodian has a key."""
+    key = seeded("council")
+    world.keys["council"] = key
+    world.amend({"parties": {"council": {"keys": {key.keyid: charter_key(key, "bern", ["access"])}}}})
+
+
+@pytest.mark.parametrize(("opened", "words"), [(12, []), (19, ["where 3 objects were ever stored"])])
+def test_a_move_hands_every_object_over_once_for_each_site(world: Watched, opened: int, words: list[str]) -> None:
+    guarded(world)
+    begun(world)
+    said = council(world, relocation=opened)
+    assert len(said) == len(words)
+    assert all(word in text for word, text in zip(words, said, strict=True))
+
+
+@pytest.mark.parametrize("erased", [True, False])
+def test_what_the_end_of_the_old_site_makes_irrecoverable(world: Watched, erased: bool) -> None:
+    guarded(world)
+    begun(world)
+    world.close_epoch(OLD, *SITES)
+    world.fence()
+    world.leave()
+    mine = world.erase(world.take_at("zurich-1"), Reason.CUSTOMER)
+    world.close_epoch(*SITES)
+    world.close_move()
+    world.later(5 * DAY)
+    if erased:
+        says = {"step": Stage.ERASURE, "epoch": None, "size": None, "refused": None, "at_ms": None, "inventory": None}
+        more = {"charter": world.history.chain.newest.id, "erased": {"objects": 3}, "remains": ()}
+        world.last[OLD] = world.last["zurich-1"]
+        world.fence(**says, **more)
+        world.leave()
+    world.rows.erased[mine.key] = encode(replace(mine, residue_until=None))
+    world.close_epoch(*SITES)
+    world.later(3 * DAY // 2)
+    said = alarms(world).get("erasure", [])
+    assert bool(said) != erased
+    assert erased or "no data key" in said[0]

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from glasshouse_verify.access import Access, Step
 from glasshouse_verify.receipt import Inventory
-from glasshouse_verify.region import Mode
+from glasshouse_verify.region import Mode, Region
 from glasshouse_verify.statement import Use
 
 from glasshouse.ledger.history import Record
 from glasshouse.regions.access import Accesses, Course
-from glasshouse.regions.jobs import JOBS
+from glasshouse.regions.jobs import JOBS, RELOCATION, RELOCATION_SAMPLE
 from glasshouse.supervision.rules.scene import Alarm, Scene
 
 NAME = "access"
@@ -86,7 +86,7 @@ def _tallies(scene: Scene, accesses: Accesses) -> Iterator[Alarm]:
                 counted[reason] += count
                 text = _grant_tally(accesses, course, reason, counted[reason], record)
             else:
-                text = _job_tally(inventories.get(said.region, []), record, reason, count)
+                text = _job_tally(accesses.rules(record), inventories.get(said.region, []), record, reason, count)
             if text:
                 yield Alarm(about=(record.id,), text=text)
 
@@ -100,7 +100,7 @@ def _grant_tally(accesses: Accesses, course: Course, grant: str, total: int, rec
     return f"{total} data keys were opened under {name}, of which {used} uses are logged" if total > used else ""
 
 
-def _job_tally(inventories: list[Record], record: Record, job: str, count: int) -> str:
+def _job_tally(rules: Region | None, inventories: list[Record], record: Record, job: str, count: int) -> str:
     said: Access = record.predicate
     if job not in JOBS:
         return f"{count} data keys were opened at {said.site} for {job}, which is neither a job nor a grant"
@@ -110,6 +110,8 @@ def _job_tally(inventories: list[Record], record: Record, job: str, count: int) 
         return ""
     following: Inventory = inventories[place].predicate
     stored = following.counts.stored
-    if count > ATTEMPTS_PER_OBJECT * stored:
+    # A move hands every object over, or has it read, once for each of the sites.
+    times = len(rules.places) if rules is not None and job in (RELOCATION, RELOCATION_SAMPLE) else 1
+    if count > ATTEMPTS_PER_OBJECT * times * stored:
         return f"{count} data keys were opened at {said.site} for {job}, where {stored} objects were ever stored"
     return ""

@@ -9,6 +9,8 @@ from glasshouse_verify.access import Access, Step
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.receipt import Inventory
 from glasshouse_verify.region import Mode, regions_of
+from glasshouse_verify.relocation import Relocation
+from glasshouse_verify.relocation import Step as Stage
 from glasshouse_verify.statement import Use
 
 from glasshouse.ledger.history import Record
@@ -35,7 +37,10 @@ def check(scene: Scene) -> Iterable[Alarm]:
 
 
 def _is_rewrapped(scene: Scene, record: Record, since: int) -> bool:
-    """Whether the custodian, where there is one, has counted data keys that were wrapped anew, a day around."""
+    """Whether the custodian, where there is one, has counted data keys that were wrapped anew, a day around.
+
+    Or a site that the region has left has erased all of its keys then: theirs were the last copies.
+    """
     shown: Inventory = record.predicate
     try:
         rules = regions_of(scene.history.chain.at(record.index).charter).get(shown.region)
@@ -48,5 +53,9 @@ def _is_rewrapped(scene: Scene, record: Record, since: int) -> bool:
         said: Access = tally.predicate
         here = said.step == Step.TALLY and said.region == shown.region
         if here and since <= said.time <= end and (said.counts or {}).get(REWRAP):
+            return True
+    for step in scene.history.standing(Use.RELOCATION):
+        says: Relocation = step.predicate
+        if says.step == Stage.ERASURE and says.region == shown.region and since <= says.time <= end:
             return True
     return False
