@@ -25,6 +25,7 @@ from glasshouse_verify.report import Outcome
 from glasshouse_verify.statement import Release
 from starlette.routing import BaseRoute, Mount
 
+from glasshouse.cli.relocating.serving import fence_rows, supervisor_routes
 from glasshouse.cli.wiring import Session, open_session
 from glasshouse.ledger.errors import LedgerError
 from glasshouse.ledger.history import History
@@ -168,7 +169,10 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
     intake = stack.enter_context(Intake(place, own))
     stack.enter_context(_peers(place, intake, own, settings))
     stack.enter_context(Keeper(place, intake.committer.append, able=lambda: intake.replication.able))
-    stack.enter_context(Surveyor(place, intake.committer.append, ledger=lambda: standing.charter.ledger.url))
+    kept = fence_rows(node, place)
+    stack.enter_context(
+        Surveyor(place, intake.committer.append, ledger=lambda: standing.charter.ledger.url, ended=kept.keep)
+    )
     accounts = Accounts(database)
     stack.enter_context(_accounts(place, own))
     notices.append(lambda history: _note_ends(place, history))
@@ -182,7 +186,7 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
         indicators=_indicators(node, settings),
         max_file_bytes=settings.max_file_bytes,
     )
-    return [Mount("/", create_site_app(site))]
+    return [*supervisor_routes(node, place, stack), Mount("/", create_site_app(site))]
 
 
 def known_fences(node: Node, settings: IntakeSettings, database: Database) -> Fences:

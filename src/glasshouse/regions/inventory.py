@@ -84,10 +84,20 @@ class Unposted:
 
 
 class Inventories:
-    """Closes the epochs of one site. One thread at a time; `append` adds an event to the site's own journal."""
+    """Closes the epochs of one site. One thread at a time; `append` adds an event to the site's own journal.
 
-    def __init__(self, place: Place, append: Callable[[Note], "Future[Event]"]) -> None:
-        self._place, self._append = place, append
+    `ended` is given the last epoch closed, at every turn and always before the next one is: then its rows are those of
+    the tables.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        append: Callable[[Note], "Future[Event]"],
+        *,
+        ended: Callable[[Closed], object] = lambda _: None,
+    ) -> None:
+        self._place, self._append, self._ended = place, append, ended
         self._trees: Trees | None = None
         self._counted_at = 0
 
@@ -198,7 +208,9 @@ class Inventories:
 
     def _close_next(self) -> bool:
         """Close the next epoch if it is announced and every journal is here up to its cut."""
-        site, epoch = self._place.rules().site, self.last().epoch + 1
+        site, last = self._place.rules().site, self.last()
+        epoch = last.epoch + 1
+        self._ended(last)
         announced = self._announced(epoch)
         if announced is None:
             return False

@@ -17,7 +17,7 @@ from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.errors import LedgerError
 from glasshouse.parties.errors import PartyError
 from glasshouse.regions.errors import RegionError
-from glasshouse.regions.inventory import Inventories, Unposted
+from glasshouse.regions.inventory import Closed, Inventories, Unposted
 from glasshouse.regions.journal import Event, Note
 from glasshouse.regions.placing import Place
 from glasshouse.storage.errors import StorageError
@@ -33,7 +33,7 @@ class Surveyor:
     """Surveys one site, in a thread of its own. Use as a context manager, inside that of the site's intake.
 
     `append` puts an event into the site's journal (`Committer.append`), `ledger` gives the ledger's URL, `clock` Unix
-    seconds.
+    seconds; `ended` as for Inventories.
     """
 
     def __init__(
@@ -42,9 +42,10 @@ class Surveyor:
         append: Callable[[Note], "Future[Event]"],
         *,
         ledger: Callable[[], str],
+        ended: Callable[[Closed], object] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.inventories = Inventories(place, append)
+        self.inventories = Inventories(place, append, ended=ended)
         self._ledger, self._clock = ledger, clock
         self._sent: dict[int, float] = {}
         self._stop = threading.Event()

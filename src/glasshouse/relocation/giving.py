@@ -107,8 +107,8 @@ class Giver:
     """A site's answers to the supervisor. Threads may share it; close it.
 
     `follow` gives this party's verified history of the ledger, brought up to date; `holdings` what the site has of a
-    move. `draws` is how many draws it answers for, at each destination; None for every object, a full rescan. `clock`
-    gives Unix seconds.
+    move. `draws` tells how many draws of a move it answers for, at each destination; None for every object, a full
+    rescan. `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Giver:
         signer: Signer,
         follow: Callable[[], History],
         holdings: Callable[[Course], Holdings],
-        draws: int | None = SAMPLE,
+        draws: Callable[[str], int | None] = lambda _: SAMPLE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._site, self._signer, self._follow, self._holdings = site, signer, follow, holdings
@@ -223,11 +223,12 @@ class Giver:
         if course.last(Step.RESAMPLE if after else Step.COUNTERSIGN) is not None:
             raise NotYet("it was read, and countersigned")
         seed = course.seed(after)
-        if self._draws is None:
+        draws = self._draws(course.id)
+        if draws is None:
             return None
         if seed not in self._drawn:
             rows = holdings.list(ROWS)
-            places = set(draw(seed, self._site, rows.sharded.size, self._draws))
+            places = set(draw(seed, self._site, rows.sharded.size, draws))
             self._drawn = {seed: frozenset(str(rows.at(place)["key"]) for place in sorted(places))}
         return self._drawn[seed]
 

@@ -11,9 +11,12 @@ from pathlib import Path
 
 from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.row import Row
+from glasshouse_verify.shards import Sharded
 
 from glasshouse.regions.custody_request import Item, Reason
 from glasshouse.regions.errors import CustodyUnavailable
+from glasshouse.regions.fences import read_fences
+from glasshouse.regions.inventory import Closed
 from glasshouse.regions.inventory_tables import HELD, all_rows, to_bytes, to_int
 from glasshouse.regions.jobs import RELOCATION_SAMPLE
 from glasshouse.regions.placing import Place
@@ -22,7 +25,7 @@ from glasshouse.regions.wrapping import Wrapping
 from glasshouse.relocation.course import Course
 from glasshouse.relocation.errors import NotYet, StoreLied
 from glasshouse.relocation.giving import ROWS, SEALED
-from glasshouse.relocation.lists import RowList, ciphertext_row, in_order, keep_list, known_list
+from glasshouse.relocation.lists import RowList, check_list, ciphertext_row, in_order, keep_list, known_list
 from glasshouse.relocation.openings import ObjectFacts, Opening
 from glasshouse.storage.db import Row as DatabaseRow
 from glasshouse.storage.db import load_queries
@@ -32,12 +35,25 @@ QUERIES = load_queries(__package__, "holding.sql")
 _PAGE = 1_000
 
 
-def keep_site_lists(place: Place, directory: Path) -> tuple[RowList, RowList]:
-    """Keep what an arrival commits to: the rows of this site's newest inventory, and its ciphertexts, read back.
+class FenceRows:
+    """Keeps the rows that a fence left, while the inventory that has them is the newest one. See Inventories.ended.
 
-    Call it when the inventory of the fence is the newest one. Raises StoreLied for an object that the vault does not
-    have as the database says, StorageUnavailable.
+    `root` holds a directory for each move.
     """
+
+    def __init__(self, place: Place, root: Path) -> None:
+        self._place, self._root = place, root
+
+    def keep(self, closed: Closed) -> None:
+        """Keep the rows of the inventory just closed, if a fence ends there and they are not kept yet."""
+        for fence in read_fences(self._place.database).values():
+            directory = self._root / fence.relocation
+            if closed.cut.get(fence.site, 0) >= fence.position and not (directory / ROWS).exists():
+                keep_rows(self._place, directory)
+
+
+def keep_rows(place: Place, directory: Path) -> RowList:
+    """Keep the rows of this site's newest inventory. Raises StorageUnavailable."""
 
     def lines() -> Iterator[bytes]:
         with place.database.transaction() as connection:
@@ -45,7 +61,16 @@ def keep_site_lists(place: Place, directory: Path) -> tuple[RowList, RowList]:
             for piece in all_rows(connection, HELD):
                 yield from piece.splitlines(keepends=True)
 
-    rows = keep_list(directory / ROWS, lines())
+    return keep_list(directory / ROWS, lines())
+
+
+def keep_sealed(place: Place, directory: Path, said: Sharded) -> tuple[RowList, RowList]:
+    """The rows that the fence left, which are to be what it `said`, and this site's ciphertexts of them, read back.
+
+    Raises InvalidInput where `FenceRows` has not kept these rows, StoreLied for an object that the vault does not have
+    as the database says, StorageUnavailable.
+    """
+    rows = check_list(directory / ROWS, said, "the rows that the fence left")
     sealed = keep_list(directory / SEALED, in_order(_read_back(place, (str(row["key"]) for row in rows)), directory))
     return rows, sealed
 

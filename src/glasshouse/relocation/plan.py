@@ -15,6 +15,9 @@
     workers = 2
     bytes_per_second = 50000000
 
+    [giving]                             # a site that everything may be read of, not the sample alone
+    full = true
+
     [sites.zurich-1]                     # the supervisor: its own way to every site's store
     url = "file:///srv/zurich-1/vault"
     credentials = "keys/zurich-1.toml"
@@ -79,12 +82,20 @@ class Copying:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Giving:
+    """What a site gives the supervisor: what opens the sample, or, with `full`, what opens everything."""
+
+    full: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The parsed file."""
 
     scope: Word | None = None
     store: OldStore | None = None
     copying: Copying | None = None
+    giving: Giving | None = None
     sites: Mapping[Identifier, Way] | None = None
 
 
