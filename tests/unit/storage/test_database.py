@@ -12,7 +12,7 @@ from glasshouse.storage.db import Database, Migration, load_migrations, load_que
 from glasshouse.storage.errors import DatabaseUnavailable, SchemaError
 from glasshouse.storage.postgres import EmbeddedPostgres
 
-ROOMS = ["glasshouse.ledger", "glasshouse.regions", "glasshouse.regions.customers"]
+ROOMS = ["glasshouse.ledger", "glasshouse.regions", "glasshouse.regions.customers", "glasshouse.relocation"]
 
 
 @pytest.fixture(scope="module")
