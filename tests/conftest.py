@@ -66,3 +66,10 @@ def other_database(memory_path: Path) -> Iterator[Database]:
     """Another machine's."""
     with EmbeddedPostgres(memory_path / "other-postgres") as server, Database(server.dsn) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def third_database(memory_path: Path) -> Iterator[Database]:
+    """A third machine's."""
+    with EmbeddedPostgres(memory_path / "third-postgres") as server, Database(server.dsn) as opened:
+        yield opened

@@ -24,3 +24,6 @@ select * from unnest(%(handles)b::bytea[], %(sealed)b::bytea[]);
 select peer.site, journal.position - peer.acknowledged
 from regions.peer join regions.journal on journal.site = %(site)s
 where peer.site = any(%(peers)s) order by 1;
+
+-- name: lock_peers
+select site from regions.peer order by site for update;

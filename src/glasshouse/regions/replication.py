@@ -8,6 +8,7 @@ crash loses of them the peers sign again.
 """
 
 import concurrent.futures
+import contextlib
 import logging
 import secrets
 import threading
@@ -23,8 +24,8 @@ from glasshouse_verify.errors import SignatureError, VerifyError
 
 from glasshouse.parties.errors import PartyError
 from glasshouse.regions.batch import Answer, Batch, Item, conflict, split
-from glasshouse.regions.errors import JournalConflict, PeerUnavailable, RegionError, Short
-from glasshouse.regions.journal import QUERIES, extended
+from glasshouse.regions.errors import JournalConflict, PeerUnavailable, RegionError, Short, SiteRefused
+from glasshouse.regions.journal import FENCES, QUERIES, extended
 from glasshouse.regions.outgoing import chain_at, read_items
 from glasshouse.regions.peers import Credentials, PeerClient
 from glasshouse.regions.placing import Place
@@ -151,6 +152,9 @@ class Receipts:
         complete = {handle: receipt for batch in batches for handle, receipt in batch.complete.items()}
         rules = self._place.rules()
         with self._place.database.transaction() as connection, connection.pipeline():
+            if not drop:
+                # Of two peers' last words on an object, the later one has to see the earlier.
+                connection.execute(FENCES["lock_peers"])
             if complete:
                 query = {
                     "handles": [bytes.fromhex(handle) for handle in complete],
@@ -283,9 +287,10 @@ class Replicator:
 
     def _fell_out(self, error: Exception) -> None:
         self.up.clear()
-        if self._place.rules().rules.replicas == 1:
-            # Nobody waits for a peer, least of all at a site that is left.
-            return
+        with contextlib.suppress(SiteRefused):
+            if self._place.rules().rules.replicas == 1:
+                # Nobody waits for a peer, least of all at a site that is left.
+                return
         self._receipts.fail(Short(f"another site of the region cannot store the object now: {error}"))
 
     def _serve(self, client: PeerClient) -> None:

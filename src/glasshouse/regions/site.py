@@ -184,7 +184,7 @@ class SiteStanding:
                 self._judge(self._link)
             now = self._now
         if isinstance(now, SiteRefused):
-            raise now
+            raise now.with_traceback(None)
         return now
 
     def renew(self, link: Link) -> None:

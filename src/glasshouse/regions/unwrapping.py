@@ -1,10 +1,12 @@
 """Data keys that a site cannot open by itself any more, for the sites that take over from it.
 
 In dual custody the custodian opens its layer, for the job `relocation`, and counts every one. What was opened for one
-of the sites is kept in memory for the others, which follow close behind: so each is asked for once, as long as they do.
+of the sites stays in memory for a minute, for the others, which follow close behind, and for what is sent again: so
+each is asked for once, as long as they do.
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +19,7 @@ from glasshouse.regions.placing import Place
 from glasshouse.regions.wrapping import Wrapping
 
 MAX_KEPT = 4_096
+KEPT_SECONDS = 60.0
 JOB = Reason(job=Identifier(RELOCATION))
 
 
@@ -25,7 +28,7 @@ class Unwrapping:
 
     def __init__(self, place: Place) -> None:
         self._place, self._lock = place, threading.Lock()
-        self._kept: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
 
     def open(self, rows: Mapping[str, Mapping[str, object]]) -> dict[str, bytes]:
         """Data keys by handle, of rows with the columns `custodian`, `wrapped` and `wrapped_by`.
@@ -33,7 +36,8 @@ class Unwrapping:
         Raises KeysUnavailable where this site is not being left, CustodyRefused, CustodyUnavailable, WrappingBroken.
         """
         with self._lock:
-            keys = {handle: key for handle in rows if (key := self._take(handle)) is not None}
+            self._forget()
+            keys = {handle: self._kept[handle][0] for handle in rows if handle in self._kept}
             lacking = [handle for handle in rows if handle not in keys]
             if lacking:
                 opened = self._ask(lacking, rows)
@@ -59,21 +63,15 @@ class Unwrapping:
         return found
 
     def _keep(self, keys: Mapping[str, bytes]) -> None:
-        others = len(self._place.rules().peers) - 1
+        until = time.monotonic() + KEPT_SECONDS
         for handle, key in keys.items():
-            if others > 0:
-                self._kept[handle] = key, others
-        while len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
+            self._kept[handle] = key, until
+        self._forget()
 
-    def _take(self, handle: str) -> bytes | None:
-        kept = self._kept.pop(handle, None)
-        if kept is None:
-            return None
-        key, others = kept
-        if others > 1:
-            self._kept[handle] = key, others - 1
-        return key
+    def _forget(self) -> None:
+        now = time.monotonic()
+        while self._kept and (len(self._kept) > MAX_KEPT or next(iter(self._kept.values()))[1] < now):
+            self._kept.popitem(last=False)
 
 
 def _bytes(value: object) -> bytes:
