@@ -55,7 +55,7 @@ class Ciphertexts:
         """Whether the store lists at all."""
         try:
             next(iter(self.store.list()), None)
-        except Unavailable:
+        except (Unavailable, ObjectMissing):
             return False
         return True
 
@@ -133,6 +133,8 @@ class Examiner:
                 found = digest_of(pieces, lambda piece: content.take(opener.update(piece)))
             content.take(opener.finish())
         except ObjectMissing:
+            if not self.here.answers():
+                raise Unavailable(f"the store of {self.site} is not there") from None
             return Found(handle=handle, fault="is not in the store")
         except SealBroken as error:
             return Found(handle=handle, fault=f"does not open with the data key that the site gave: {error}")

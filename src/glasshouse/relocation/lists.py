@@ -46,7 +46,7 @@ def in_order(rows: Iterable[Row], scratch: Path) -> Iterator[bytes]:
     """
     lines = (_key(row).encode() + format_row(row) + b"\n" for row in rows)
     before = b""
-    for line in _merged(lines, scratch):
+    for line in sorted_lines(lines, scratch):
         if line[:KEY_DIGITS] == before:
             raise InvalidInput("rows", f"{before.decode()[:16]}… comes twice", "List every object once.")
         before = line[:KEY_DIGITS]
@@ -55,10 +55,11 @@ def in_order(rows: Iterable[Row], scratch: Path) -> Iterator[bytes]:
 
 def keys_in_order(keys: Iterable[str], scratch: Path) -> Iterator[str]:
     """Keys that come in any order, ascending; memory is bounded as for `in_order`."""
-    return (line[:-1].decode() for line in _merged((key.encode() + b"\n" for key in keys), scratch))
+    return (line[:-1].decode() for line in sorted_lines((key.encode() + b"\n" for key in keys), scratch))
 
 
-def _merged(lines: Iterator[bytes], scratch: Path) -> Iterator[bytes]:
+def sorted_lines(lines: Iterator[bytes], scratch: Path) -> Iterator[bytes]:
+    """Lines in the order of their bytes, in the memory of 100,000 of them; the others wait below `scratch`."""
     files.make_directory(scratch, mode=0o700)
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
         pieces: list[Path] = []
