@@ -66,9 +66,9 @@ class Course:
         says: Relocation = record.predicate
         if not self._links:
             return says.step == Step.SCOPE
-        charter = self.history.chain.at(record.index).charter
+        charter, region = self.history.chain.at(record.index).charter, self.terms_at(record.index)
         keys = self.history.chain.count(record.keyids, Use.RELOCATION, record.index).get(says.party, [])
-        return says.region == self.region and speaks(charter, self.terms_at(record.index), says, keys)
+        return says.region == self.region and speaks(charter, region, self.moving, says, keys)
 
     # The charter's word
 
@@ -258,13 +258,11 @@ class Course:
                 return self._newest_stage()
 
     def _committed(self) -> list[Record]:
-        charter, supervisor = self.history.chain.newest.charter, self.moving.supervisor
-        sides = {side(charter, place.party) for place in self.terms.places.values()} | {side(charter, supervisor)}
-        made = self.commitments
+        charter, supervisor, made = self.history.chain.newest.charter, self.moving.supervisor, self.commitments
         if supervisor not in made:
             raise NotYet(f"{self.id}: {supervisor} has made no commitment")
-        if all(party == supervisor or side(charter, party) in sides for party in made):
-            raise NotYet(f"{self.id}: no member but {supervisor}, and apart from the sites, has made a commitment")
+        if len({side(charter, party) for party in made}) < 2:
+            raise NotYet(f"{self.id}: no member who stands apart from {supervisor} has made a commitment")
         return list(made.values())
 
     def _agreed(self) -> Record:

@@ -29,7 +29,7 @@ from glasshouse_verify.charter import Link, entitled, side, verified_keyids
 from glasshouse_verify.codec import Identifier, decode, encode
 from glasshouse_verify.dsse import Envelope
 from glasshouse_verify.encoding import format_json, parse_json
-from glasshouse_verify.errors import CharterError, FormatError, QuorumError, SignatureError
+from glasshouse_verify.errors import CharterError, FormatError, QuorumError, SignatureError, VerifyError
 from glasshouse_verify.evidence import MAX_EVIDENCE, Basis, Logged
 from glasshouse_verify.ground import Entry, Ground
 from glasshouse_verify.receipt import Inspection, Inventory, Reason, Receipt, Tombstone, erasure_request
@@ -79,6 +79,12 @@ def format_receipt_evidence(evidence: ReceiptEvidence) -> bytes:
     return format_json(encode(evidence))
 
 
+def must(holds: object, text: str, kind: type[VerifyError] = Mismatch) -> None:
+    """Refuse a claim with this text where something does not hold."""
+    if not holds:
+        raise kind(text)
+
+
 def check_receipt(pin: bytes, evidence: ReceiptEvidence, envelope: Envelope, at: int) -> Report:
     """Judge the receipt in `envelope` at Unix time `at`, given the pinned charter's payload.
 
@@ -120,14 +126,14 @@ class _Check(Ground):
         receipt, link, region = self.the_receipt, self.named, self.region
         category = region.categories.get(receipt.category)
         if category is None or category.retention != receipt.retention:
-            terms = f"{receipt.category} for {receipt.retention} s"
-            raise CharterError(f"the charter that the receipt names keeps no {terms}")
+            raise CharterError(
+                f"the charter that the receipt names keeps no {receipt.category} for {receipt.retention} s"
+            )
         if receipt.country not in region.countries:
             raise CharterError(f"data of {receipt.country} does not belong to the region {receipt.region}")
         if receipt.epoch < region.epoch:
             raise CharterError(f"the region's rules are in force from epoch {region.epoch}, not {receipt.epoch}")
-        if receipt.time > self.at:
-            raise Undecided(f"the receipt is dated {utc(receipt.time)}, after the time given ({utc(self.at)})")
+        self._check_dated("receipt", receipt.time)
         later = next((after for after in self.chain.links if after.charter.previous == link.id), None)
         if later is not None and receipt.time > later.charter.time + region.interval:
             raise CharterError(f"the receipt names charter {link.charter.version}, which another had replaced by then")
@@ -138,8 +144,7 @@ class _Check(Ground):
             raise CharterError(f"no key of {receipt.party} at {receipt.site} signed the receipt")
         if len(self.envelope.signatures) != len(self.signed_at):
             raise CharterError("the receipt bears a signature of nobody who may sign it")
-        places = {site: link.charter.sites[site].jurisdiction for site in self.signed_at}
-        where = ", ".join(f"{site} ({country})" for site, country in sorted(places.items()))
+        where = ", ".join(f"{site} ({link.charter.sites[site].jurisdiction})" for site in sorted(self.signed_at))
         text = f"{where} took in {receipt.size} bytes for {receipt.customer}: {receipt.category}, kept until"
         by = tuple(sorted({region.sites[site].party for site in self.signed_at}))
         return Claim(text=f"{text} {utc(self.due)}", by=by, when=receipt.time)
@@ -152,12 +157,10 @@ class _Check(Ground):
             raise CharterError(f"no key of {says.party} at {says.site}, a site of the region, signed the inventory")
         if says.charter not in {link.id for link in self.chain.links if link.index < entry.index}:
             raise CharterError("the inventory was made under a charter that the evidence does not show")
-        if says.region != receipt.region:
-            raise Undecided(f"the inventory shown is of the region {says.region}")
+        must(says.region == receipt.region, f"the inventory shown is of the region {says.region}", Undecided)
         if fault := says.counts.reconcile() or self._unlisted():
             raise Mismatch(f"the inventory's counts do not reconcile: {fault}")
-        if says.time > self.at:
-            raise Undecided(f"the inventory is dated {utc(says.time)}, after the time given ({utc(self.at)})")
+        self._check_dated("inventory", says.time)
         self._check_cover()
         if self.at - says.time > 2 * region.interval:
             raise Undecided(f"the inventory of {utc(says.time)} is older than twice the {region.interval} s allowed")
@@ -178,8 +181,7 @@ class _Check(Ground):
         text = f"no inventory covers it yet; the one shown, number {says.epoch}, ends before receipt {receipt.number}"
         # The checkpoint shows how late it was when the evidence was made; old evidence is no one's fault.
         seen = max(says.time, self.claims[1].when or 0)
-        if min(seen, self.at) > overdue:
-            raise Mismatch(f"{text} although it was due by {utc(overdue)}")
+        must(min(seen, self.at) <= overdue, f"{text} although it was due by {utc(overdue)}")
         raise Undecided(text)
 
     def inspection(self) -> Claim:
@@ -193,15 +195,13 @@ class _Check(Ground):
         sides = {side(charter, party) for party in at_sites if party in charter.parties}
         if says.party not in charter.status.parties or side(charter, says.party) in sides:
             raise CharterError(f"{says.party} is no auditor of this charter who is independent of the sites")
-        if inventory.id not in says.inventories:
-            raise Undecided("the inspection shown is of other inventories")
+        must(inventory.id in says.inventories, "the inspection shown is of other inventories", Undecided)
         about = (inventory.says.region, inventory.says.epoch, inventory.says.held, inventory.says.erased)
         if (says.region, says.epoch, says.held, says.erased) != about:
             raise Mismatch(f"{says.party} found other rows than the inventory says")
         if len(says.inventories) < self.region_then.replicas:
             raise Undecided(f"{len(says.inventories)} of {self.region_then.replicas} sites were inspected")
-        if says.time > self.at:
-            raise Undecided(f"the inspection is dated {utc(says.time)}, after the time given ({utc(self.at)})")
+        self._check_dated("inspection", says.time)
         sites = f"{len(says.inventories)} sites, which agree"
         text = f"{says.party} recomputed the rows, their order and the counts of {sites}"
         return Claim(text=text, by=(says.party,), when=says.time)
@@ -214,10 +214,8 @@ class _Check(Ground):
             raise Undecided("nothing is said of the object, since the receipt or the inventory does not hold")
         if row is None:
             return self._absent(None if buried is None else decode(Tombstone, buried, "evidence.erased.row"))
-        if buried is not None:
-            raise Mismatch("the inventory has it among the held and among the erased")
-        if row != receipt.row:
-            raise Mismatch("the inventory has another object under this handle: the commitments differ")
+        must(buried is None, "the inventory has it among the held and among the erased")
+        must(row == receipt.row, "the inventory has another object under this handle: the commitments differ")
         self._check_due(inventory.time)
         text = f"it is held as of {utc(inventory.time)}, to be erased by {utc(self.due)}"
         return Claim(text=text, by=(inventory.party,), when=inventory.time)
@@ -228,8 +226,7 @@ class _Check(Ground):
         kept = f"it was due for erasure on {utc(self.due)} and is held still"
         if on_hold := self.the_inventory.says.counts.on_hold:
             raise Undecided(f"{kept}; {on_hold} objects are under legal hold, whether it is one of them is not shown")
-        if time > self.due + self.region.interval:
-            raise Mismatch(kept)
+        must(time <= self.due + self.region.interval, kept)
         raise Undecided(f"{kept}; the next inventory has to show its tombstone")
 
     def _absent(self, tombstone: Tombstone | None) -> Claim:
@@ -240,8 +237,7 @@ class _Check(Ground):
         if tombstone is None:
             text = "it is neither among the held nor among the erased: it was lost"
             # Whoever stole keys can make receipts for objects that never were.
-            if self.stopped:
-                raise Undecided(f"{text}, or the receipt is false: the keys on it were stopped")
+            must(not self.stopped, f"{text}, or the receipt is false: the keys on it were stopped", Undecided)
             raise Mismatch(text)
         self._check_reason(tombstone)
         if not self.inspected:
@@ -287,6 +283,9 @@ class _Check(Ground):
 
     # What the steps share
 
+    def _check_dated(self, what: str, time: int) -> None:
+        must(time <= self.at, f"the {what} is dated {utc(time)}, after the time given ({utc(self.at)})", Undecided)
+
     @property
     def due(self) -> int:
         """When the object is to be erased."""
@@ -295,10 +294,9 @@ class _Check(Ground):
     @cached_property
     def named(self) -> Link:
         """The charter that the receipt names."""
-        for link in self.chain.links:
-            if link.id == self.the_receipt.charter:
-                return link
-        raise CharterError("the receipt names a charter that does not follow from the one you pinned")
+        found = [link for link in self.chain.links if link.id == self.the_receipt.charter]
+        must(found, "the receipt names a charter that does not follow from the one you pinned", CharterError)
+        return found[0]
 
     @cached_property
     def region(self) -> Region:

@@ -1,0 +1,209 @@
+"""A move in memory beside the initiative of `world`: the old site, two destinations, a supervisor and a second member.
+
+Every statement is signed by the keys a test chooses and names what `course` says it has to; an honest move is `run`, a
+cheat passes changes, other signers or other predecessors. Nothing is stored anywhere: rows are roots and sizes.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from glasshouse_verify.charter import apply_patch
+from glasshouse_verify.codec import encode
+from glasshouse_verify.region import Origin, Region, RegionSite
+from glasshouse_verify.relocation import Fault, Relocation, Step, commitment_of
+from glasshouse_verify.relocation_check import SAMPLE, RelocationEvidence, check_relocation
+from glasshouse_verify.report import Report
+from glasshouse_verify.shards import Sharded
+from glasshouse_verify.statement import Use, make_statement
+from onlookers import alarms
+from region_examples import region, sharded
+from world import DAY, NOW, USES, World, charter_key, digest, seeded
+
+from glasshouse.relocation.course import Course
+from glasshouse.relocation.evidence import assemble_relocation
+
+MOVE = "au-2026"
+OLD, TO = "moscow", ("zurich-1", "zurich-2")
+SITE_USES = ["relocation", "inventory", "receipt", "access"]
+ORDER = (
+    *(Step.SCOPE, Step.COMMITMENT, Step.OPEN, Step.SOURCE, Step.LISTING, Step.FENCE, Step.ARRIVAL, Step.REVEAL),
+    *(Step.COUNTERSIGN, Step.QUARANTINE, Step.ERASURE, Step.RESAMPLE, Step.WATCH),
+)
+# Who says what in an honest move, and with which key.
+PARTIES = dict.fromkeys(Step, ("lab", "lab"))
+PARTIES |= dict.fromkeys((Step.SCOPE, Step.OPEN, Step.SOURCE, Step.FENCE, Step.QUARANTINE, Step.ERASURE), ("acme", OLD))
+
+
+def rows(name: str, size: int) -> Sharded:
+    return Sharded(root=digest(name.encode()), size=size, depth=4)
+
+
+def secret_of(party: str) -> bytes:
+    return bytes.fromhex(digest(f"secret of {party}".encode()))
+
+
+def site_of(name: str) -> RegionSite:
+    urls = {"url": f"https://{name}.acme.example", "peer": f"https://{name}.acme.example:8444"}
+    return RegionSite(party="acme", certificate=b"DER of the certificate", **urls)
+
+
+class MoveWorld(World):
+    """The initiative with the region `au`, of which a site or a store in Moscow is to be emptied."""
+
+    def __init__(self, source: Origin = Origin.SITE, **changes: Any) -> None:
+        self.source_kind = source
+        sites = (OLD,) if source == Origin.SITE else TO
+        keys = {name: charter_key(seeded(name), name, SITE_USES) for name in (OLD, *TO)}
+        watching = {
+            name: {"keys": {seeded(name).keyid: {"uses": [*USES[name], "relocation"]}}}
+            for name in ("lab", "second", "ngo")
+        }
+        patch = {
+            "parties": {
+                "acme": {"keys": {seeded(name).keyid: key for name, key in keys.items()}},
+                "council": {"name": "Council", "roles": [], "keys": {}},
+                **watching,
+            },
+            "sites": {"zurich-2": {"name": "Zurich, west", "jurisdiction": "CH"}},
+            "regions": {"au": encode(self.region(sites))},
+        }
+        super().__init__(**apply_patch(patch, changes))
+        self.keys |= {name: seeded(name) for name in keys}
+        self.rows, self.size = rows("rows", 20_000), 81_920_000
+
+    def region(self, sites: tuple[str, ...]) -> Region:
+        return replace(region(), sites={name: site_of(name) for name in sites}, replicas=len(sites))
+
+    # What the members do
+
+    def moving(self, **changes: Any) -> dict[str, Any]:
+        to = TO if self.source_kind == Origin.SITE else ()
+        members = {
+            "id": MOVE,
+            "source": str(self.source_kind),
+            "site": OLD,
+            "to": {name: encode(site_of(name)) for name in to},
+            "replicas": 2,
+            "due": NOW + 30 * DAY,
+            "quarantine": 7 * DAY,
+            "watch": 3 * DAY,
+            "supervisor": "lab",
+        }
+        return members | changes
+
+    def open(self, **changes: Any) -> str:
+        """The members let the data go."""
+        return self.amend({"regions": {"au": {"moving": self.moving(**changes)}}})
+
+    def close(self) -> str:
+        """The members take the old site out of the region."""
+        patch: dict[str, Any] = {"moving": None}
+        if self.source_kind == Origin.SITE:
+            patch |= {"sites": {OLD: None, **{name: encode(site_of(name)) for name in TO}}, "replicas": 2}
+        return self.amend({"regions": {"au": patch}})
+
+    # What the parties say
+
+    @property
+    def course(self) -> Course:
+        return Course(self.history, MOVE)
+
+    def say(self, step: Step, party: str = "", signer: str = "", **changes: Any) -> str:
+        """Log a step as its party would, but for `changes`; it names what it has to, or `previous`."""
+        spoken, key = PARTIES[step]
+        site = changes.get("site")
+        party = party or ("acme" if step == Step.ARRIVAL else spoken)
+        signer = signer or (site if step == Step.ARRIVAL else key if party == spoken else party)
+        if "previous" not in changes:
+            changes["previous"] = self.course.before(step, party, site, self.now)
+        fields = {"party": party, "region": "au", "relocation": MOVE, "step": step, "time": self.now}
+        said = Relocation(**(fields | self.members(step, party, site) | changes))
+        return self.post(make_statement(Use.RELOCATION, said), signer)
+
+    def members(self, step: Step, party: str, site: str | None) -> dict[str, Any]:
+        """What an honest party says in a step."""
+        here, inventory = {"site": OLD}, {"inventory": digest(b"inventory")}
+        here_with = {**here, "rows": self.rows, "size": self.size} | (
+            inventory if self.source_kind == Origin.SITE else {}
+        )
+        course = self.course
+        match step:
+            case Step.SCOPE:
+                return {**here, "to": TO, "source": self.source_kind, "document": digest(b"scope document")}
+            case Step.COMMITMENT:
+                return {"commitment": commitment_of(MOVE, party, secret_of(party))}
+            case Step.OPEN:
+                return {**here, "epoch": 7, "charter": self.history.chain.newest.id}
+            case Step.SOURCE:
+                return {**here_with, "epoch": 7}
+            case Step.LISTING:
+                return {**here, "rows": self.rows}
+            case Step.FENCE:
+                return {**here_with, "epoch": 8, "refused": 41, "at_ms": self.now * 1_000}
+            case Step.ARRIVAL:
+                sealed = rows(f"sealed at {site}", self.rows.size)
+                return {**here_with, "site": site, "sealed": sealed, "at_ms": self.now * 1_000 + 800}
+            case Step.REVEAL:
+                return {"secret": secret_of(party)}
+            case Step.COUNTERSIGN:
+                return {"seed": course.seed(), "read": dict.fromkeys(TO, SAMPLE), "full": False}
+            case Step.QUARANTINE:
+                return {**here, "until": self.now + 7 * DAY}
+            case Step.ERASURE:
+                erased = {"objects": self.rows.size, "keys": 2}
+                link = self.history.chain.newest
+                return {**here, "charter": link.id, "erased": erased, "remains": (), "rows": sharded([])}
+            case Step.RESAMPLE:
+                erasure = course.need(Step.ERASURE)
+                return {"seed": course.seed(erasure.id), "read": dict.fromkeys(TO, SAMPLE), "full": False}
+            case Step.WATCH:
+                until = course.records(Step.ERASURE)[0].predicate.time + course.moving.watch
+                count = 96 * (1 + len(course.records(Step.WATCH)))
+                return {**here, "tried": {"reads": count, "writes": count}, "until": until}
+            case _:
+                return {"faults": (Fault(site="zurich-2", text="other bytes", handle=digest(b"handle")),)}
+
+    def take(self, step: Step) -> None:
+        """One step of an honest move, by everybody who has to say it, an hour after the one before."""
+        self.later(3_600)
+        if step in (Step.COMMITMENT, Step.REVEAL):
+            for party in ("lab", "ngo"):
+                self.say(step, party)
+        elif step == Step.ARRIVAL:
+            for site in TO:
+                self.say(step, site=site)
+        elif step == Step.ERASURE:
+            self.close()
+            self.later(7 * DAY)
+            self.say(step)
+        elif step == Step.WATCH:
+            for _ in range(4):
+                self.say(step)
+                self.later(DAY)
+        else:
+            self.say(step)
+        if step == Step.SCOPE:
+            self.open()
+
+    def run(self, until: Step = Step.WATCH, since: Step = Step.SCOPE) -> None:
+        """An honest move from one step to another."""
+        for step in ORDER[ORDER.index(since) : ORDER.index(until) + 1]:
+            self.take(step)
+
+    def later(self, seconds: int) -> None:
+        self.now += seconds
+
+    # What others see
+
+    def evidence_of_move(self) -> RelocationEvidence:
+        return assemble_relocation(self, self.history, MOVE)
+
+    def judge(self, evidence: RelocationEvidence | None = None, at: int | None = None) -> Report:
+        return check_relocation(self.pin, evidence or self.evidence_of_move(), self.now if at is None else at)
+
+    def said(self) -> dict[str, list[str]]:
+        """Rule → what an auditor's rules on moves say."""
+        return {rule: found for rule, found in alarms(self).items() if rule.startswith("relocation")}
+
+
+__all__ = ["DAY", "MOVE", "NOW", "OLD", "ORDER", "TO", "MoveWorld", "rows", "secret_of"]
