@@ -39,6 +39,7 @@ from glasshouse_verify.statement import (
 from glasshouse_verify.trap import BuiltFile, Trap, TrapOpening
 from region_examples import records, statements
 from region_world import pages
+from relocation_world import pages as pages_of_a_move
 from world import FILE, NOW, ORIGIN, PLATFORM, PRODUCT, SHIPPED, World, digest, seeded
 
 from glasshouse.parties.card import SCHEMA as CARD_SCHEMA
@@ -140,7 +141,7 @@ def examples() -> dict[str, Any]:
     found["answer"] = json.loads(answer(["--json"]))
     found["card"] = encode(card())
     found["node"] = format_settings(node_settings())
-    found |= records() | pages()
+    found |= records() | pages() | pages_of_a_move()
     return found
 
 

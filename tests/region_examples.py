@@ -6,7 +6,9 @@ from glasshouse_verify.access import Access, Step
 from glasshouse_verify.codec import encode
 from glasshouse_verify.manifest import ManifestTree
 from glasshouse_verify.receipt import Counts, Inspection, Inventory, Reason, Receipt, Tombstone
-from glasshouse_verify.region import Category, Custody, Kind, Mode, Region, RegionSite, Shortage
+from glasshouse_verify.region import Category, Custody, Kind, Mode, Moving, Origin, Region, RegionSite, Shortage
+from glasshouse_verify.relocation import Relocation
+from glasshouse_verify.relocation import Step as MoveStep
 from glasshouse_verify.row import Row
 from glasshouse_verify.shards import Sharded, shard_leaf
 from glasshouse_verify.statement import Predicate, Use
@@ -104,7 +106,40 @@ def statements() -> dict[Use, Predicate]:
             until=NOW + 3_600,
             counts={"analysis": 12},
         ),
+        Use.RELOCATION: fence(),
     }
+
+
+def fence() -> Relocation:
+    return Relocation(
+        party="acme",
+        region="au",
+        relocation="au-2026",
+        step=MoveStep.FENCE,
+        time=NOW,
+        previous=(digest(b"listing"),),
+        site="moscow",
+        epoch=8,
+        rows=sharded([receipt().row]),
+        size=15,
+        refused=41,
+        at_ms=NOW * 1_000 + 250,
+        inventory=digest(b"inventory of moscow"),
+    )
+
+
+def moving() -> Moving:
+    return Moving(
+        id="au-2026",
+        source=Origin.SITE,
+        site="moscow",
+        to=region().sites,
+        replicas=2,
+        due=NOW + 2_592_000,
+        quarantine=604_800,
+        watch=2_592_000,
+        supervisor="lab",
+    )
 
 
 def region() -> Region:
@@ -172,6 +207,7 @@ def records() -> dict[str, Any]:
     """Name → the JSON value that a page shows, of what is no statement."""
     return {
         "region": {"au": encode(region())},
+        "moving": {"moving": encode(moving())},
         "tombstone": encode(tombstone()),
         "inventory-row": dict(receipt().row),
         "intake-metadata": metadata(),

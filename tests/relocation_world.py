@@ -206,4 +206,11 @@ class MoveWorld(World):
         return {rule: found for rule, found in alarms(self).items() if rule.startswith("relocation")}
 
 
-__all__ = ["DAY", "MOVE", "NOW", "OLD", "ORDER", "TO", "MoveWorld", "rows", "secret_of"]
+def pages() -> dict[str, Any]:
+    """Name → what a page of the specification shows of a move: its evidence, as far as the supervisor's listing."""
+    world = MoveWorld()
+    world.run(until=Step.LISTING)
+    return {"relocation-evidence": encode(world.evidence_of_move())}
+
+
+__all__ = ["DAY", "MOVE", "NOW", "OLD", "ORDER", "TO", "MoveWorld", "pages", "rows", "secret_of"]

@@ -27,7 +27,9 @@ from glasshouse_verify.gate import check_file
 from glasshouse_verify.manifest import ManifestTree
 from glasshouse_verify.receipt import Counts, Inspection, Inventory, Receipt, Tombstone
 from glasshouse_verify.receipt_check import ReceiptEvidence
-from glasshouse_verify.region import Category, Custody, Region, RegionSite
+from glasshouse_verify.region import Category, Custody, Moving, Region, RegionSite
+from glasshouse_verify.relocation import Fault, Relocation, Remaining
+from glasshouse_verify.relocation_check import RelocationEvidence
 from glasshouse_verify.report import Claim, Outcome
 from glasshouse_verify.row import ManifestRoot, RowProof, verify_row
 from glasshouse_verify.shards import Sharded, ShardProof
@@ -48,7 +50,9 @@ SHOWN = {
     "gate": {"answer"},
     "card": {"card"},
     "node": {"node"},
-    "region": {"region"},
+    "region": {"region", "moving"},
+    "relocation": {"relocation"},
+    "relocation-evidence": {"relocation-evidence"},
     "receipt": {"receipt"},
     "inventory": {"inventory", "inspection", "inventory-row", "tombstone"},
     "access": {"access"},
@@ -77,7 +81,9 @@ KINDS: dict[str, list[Any]] = {
     "evidence": [Evidence],
     "gate": [Claim],
     "card": [Card],
-    "region": [Region, RegionSite, Custody, Category],
+    "region": [Region, RegionSite, Custody, Category, Moving],
+    "relocation": [Relocation, Fault, Remaining],
+    "relocation-evidence": [RelocationEvidence],
     "receipt": [Receipt],
     "inventory": [Inventory, Inspection, Tombstone, Counts, Sharded, ShardProof],
     "access": [Access],
