@@ -111,7 +111,7 @@ class Departure(Territory):
 
     def place(self, name: str, database: Database, vault: Vault | None = None) -> Place:
         fences = Fences()
-        journal.prepare(database, region=REGION, site=name, peers=())
+        journal.update_schema(database)
         fences.refresh(database, name)
         standing = SiteStanding(self.configured(name), self.link, fences)
         self.standings[name] = standing

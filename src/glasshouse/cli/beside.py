@@ -14,7 +14,6 @@ from glasshouse.cli.serving import open_state
 from glasshouse.cli.siting import CERTIFICATE, KEY, PURPOSE, RegionCustodian, configured, known_fences
 from glasshouse.cli.wiring import Session, open_session
 from glasshouse.parties.errors import SettingsError
-from glasshouse.parties.node import Node
 from glasshouse.parties.signer import Signer, sign_statement
 from glasshouse.regions import journal
 from glasshouse.regions.custody_client import CustodyClient
@@ -23,7 +22,6 @@ from glasshouse.regions.keys.opening import open_keys
 from glasshouse.regions.peers import Credentials, PeerClient
 from glasshouse.regions.placing import Place
 from glasshouse.regions.site import check_site
-from glasshouse.regions.vault import BucketVault, DirectoryVault, Vault
 from glasshouse.storage.db import Database
 from glasshouse.storage.postgres import running_dsn
 
@@ -63,14 +61,15 @@ def open_beside(directory: Path, name: str, *, started: bool = False) -> Iterato
             database = stack.enter_context(Database(dsn))
         else:
             database = stack.enter_context(open_state(node, join=True))
-        fences = known_fences(node, settings, database)
+        fences = known_fences(node, database)
         rules = check_site(newest, configured(node, settings), fences.known)
+        journal.prepare(database, region=rules.region, site=rules.site, peers=())
         journal.open_journals(database, rules.senders, rules.peers)
         custodian = RegionCustodian(lambda: rules, signer)
         stack.callback(custodian.close)
         place = Place(
             database=database,
-            vault=_vault(node, f"{_VIEW}-{name}"),
+            vault=vault_of(node, f"{_VIEW}-{name}"),
             keys=open_keys(node),
             signer=signer,
             rules=lambda: rules,
@@ -82,15 +81,6 @@ def open_beside(directory: Path, name: str, *, started: bool = False) -> Iterato
             stack.enter_context(contextlib.closing(PeerClient(peer, rules.region_rules, own))) for peer in rules.peers
         )
         yield Beside(session=session, place=place, custodian=custodian.client(), peers=peers)
-
-
-def _vault(node: Node, spool: str) -> Vault:
-    url = node.settings.objects.url
-    if url is None:
-        return DirectoryVault(node.data / "vault", spool=spool)
-    from glasshouse.storage.remote import open_remote
-
-    return BucketVault(open_remote(url), spool=node.data / "vault" / spool)
 
 
 def say(session: Session, signer: Signer, access: Access) -> tuple[str, int]:

@@ -35,8 +35,8 @@ def register(app: typer.Typer) -> None:
 
 def destination_for(profile: Profile) -> Destination:
     """Where the newest charter sends this customer's data."""
-    link = Charters(profile.pin, profile.cache, ledger=profile.settings.ledger).newest()
-    return destination_of(link, profile.settings.country)
+    *earlier, link = Charters(profile.pin, profile.cache, ledger=profile.settings.ledger).links()
+    return destination_of(link, profile.settings.country, earlier)
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ from glasshouse.regions.reputation import Indicators, load_list
 from glasshouse.regions.server import create_site_app
 from glasshouse.regions.site import Configured, SiteStanding
 from glasshouse.regions.surveying import Surveyor
-from glasshouse.regions.vault import BucketVault, DirectoryVault, Vault
+from glasshouse.regions.vault import INCOMING, BucketVault, DirectoryVault, Vault
 from glasshouse.relocation.course import Course
 from glasshouse.storage.db import Database
 from glasshouse.storage.errors import StorageError
@@ -150,7 +150,7 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
     settings = node.settings.intake
     if settings is None:
         raise SettingsError("intake", "is not switched on", "Add a table [intake].")
-    fences = known_fences(node, settings, database)
+    fences = known_fences(node, database)
     notices: list[Callable[[History], object]] = []
     session, standing = stack.enter_context(standing_of(node, settings, fences, notices))
     signer = _signer(session)
@@ -189,11 +189,11 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
     return [*supervisor_routes(node, place, stack), Mount("/", create_site_app(site))]
 
 
-def known_fences(node: Node, settings: IntakeSettings, database: Database) -> Fences:
-    """The fences that a site's database knows of; one that is nobody's is made the site's. Raises JournalConflict."""
-    site, fences = node.settings.site.id, Fences()
-    journal.prepare(database, region=settings.region, site=site, peers=())
-    fences.refresh(database, site)
+def known_fences(node: Node, database: Database) -> Fences:
+    """The fences that a node's database knows of, if it has been a site's."""
+    fences = Fences()
+    journal.update_schema(database)
+    fences.refresh(database, node.settings.site.id)
     return fences
 
 
@@ -257,14 +257,17 @@ def _signer(session: Session) -> Signer:
     raise KeyUnavailable(f"{node.directory}: none of its intake keys counts by charter {charter.version}")
 
 
-def vault_of(node: Node) -> Vault:
-    """Where the site keeps sealed objects: its own directory, or the bucket that node.toml names."""
+def vault_of(node: Node, spool: str = INCOMING) -> Vault:
+    """Where the site keeps sealed objects: its own directory, or the bucket that node.toml names.
+
+    A process beside the one that takes objects has a `spool` of its own.
+    """
     url = node.settings.objects.url
     if url is None:
-        return DirectoryVault(node.data / "vault")
+        return DirectoryVault(node.data / "vault", spool=spool)
     from glasshouse.storage.remote import open_remote
 
-    return BucketVault(open_remote(url), spool=node.data / "vault")
+    return BucketVault(open_remote(url), spool=node.data / "vault" / spool)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@
 
 The charter is the newest that follows from the customer's pin (`Charters`). Only the sites that it names for the
 customer's region are ever spoken to, one after the other where one does not answer; what an answer says of other places
-is not followed, be it a redirect or a hint. A receipt counts only if it says what was sent and carries the signatures
+is not followed, be it a redirect or a hint. Where the charter has the region moving, the sites that take over are among
+them: the client goes there by itself once the old site says that it takes nothing more, or does not answer; while
+these are not open yet, it tries again for a while. A receipt counts only if it says what was sent and carries the signatures
 of as many sites as the charter asks for.
 """
 
@@ -20,7 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from glasshouse_verify.charter import Link, verified_keyids
+from glasshouse_verify.charter import Charter, Link, verified_keyids
 from glasshouse_verify.codec import Identifier
 from glasshouse_verify.dsse import Envelope, parse_envelope
 from glasshouse_verify.encoding import JSON, encode_base64, parse_decimal
@@ -39,6 +41,7 @@ from glasshouse.parties.signer import Signer
 from glasshouse.regions.errors import InvalidInput, SiteAnswered, SiteUnavailable, Unverifiable
 from glasshouse.regions.metadata import check_metadata, format_metadata
 from glasshouse.regions.telemetry import format_batch
+from glasshouse.regions.web import MOVED_FIELD
 from glasshouse.storage import files
 
 TIMEOUT_SECONDS = 60.0
@@ -47,6 +50,10 @@ MAX_ANSWER_BYTES = 8 << 20
 PART_BYTES = 32 << 20
 ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 0.5
+# From the old site's last word to a new one's first: a few seconds (docs/figures.md).
+PATIENCE_MOVING_SECONDS = 30.0
+_PAUSE_MOVING_SECONDS = 0.2
+MOVED_STATUS = 421
 CACHED_SECONDS = 600.0
 # Whoever wants to send a file does not wait long for news of the charter.
 PATIENCE_SECONDS = 5.0
@@ -55,25 +62,44 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where a country's data goes: its region, the sites with their countries, and the charter that says so."""
+    """Where a country's data goes: its region, the sites with their countries, and the charter that says so.
+
+    `earlier` are the charters before it, which receipts of that time name.
+    """
 
     country: str
     region: str
     rules: Region
     jurisdictions: Mapping[str, str]
     link: Link
+    earlier: tuple[Link, ...] = ()
 
     @property
     def urls(self) -> Mapping[str, str]:
-        """Site → address for customers."""
-        return {str(name): site.url.rstrip("/") for name, site in self.rules.sites.items()}
+        """Site → address for customers; where the region moves, the sites that take over come last."""
+        return {str(name): site.url.rstrip("/") for name, site in self.rules.places.items()}
+
+    @property
+    def successors(self) -> frozenset[str]:
+        """The sites that take over from another, as long as the charter has the region moving."""
+        return frozenset(map(str, () if self.rules.moving is None else self.rules.moving.to))
 
 
-def destination_of(link: Link, country: str) -> Destination:
-    """Where the charter sends a country's data; raises CharterError where it names no region for it."""
+def destination_of(link: Link, country: str, earlier: Sequence[Link] = ()) -> Destination:
+    """Where the charter sends a country's data; raises CharterError where it names no region for it.
+
+    `earlier` are the charters before it, for receipts that were given under them.
+    """
     name, rules = region_of(link.charter, country)
-    jurisdictions = {str(site): str(link.charter.sites[site].jurisdiction) for site in rules.sites}
-    return Destination(country=country, region=str(name), rules=rules, jurisdictions=jurisdictions, link=link)
+    jurisdictions = {str(site): str(link.charter.sites[site].jurisdiction) for site in rules.places}
+    return Destination(
+        country=country,
+        region=str(name),
+        rules=rules,
+        jurisdictions=jurisdictions,
+        link=link,
+        earlier=tuple(earlier),
+    )
 
 
 class Charters:
@@ -83,7 +109,11 @@ class Charters:
         self._pin, self._directory, self._ledger = pin, directory, ledger
 
     def newest(self, *, now: float | None = None) -> Link:
-        """The newest charter. The ledger is asked at most every ten minutes.
+        """The newest charter; see `links`."""
+        return self.links(now=now)[-1]
+
+    def links(self, *, now: float | None = None) -> tuple[Link, ...]:
+        """Every charter from the pin to the newest. The ledger is asked at most every ten minutes.
 
         Where it does not answer, what is known counts; raises LedgerError where nothing is known yet.
         """
@@ -93,7 +123,7 @@ class Charters:
             feed(view, history)
             asked = self._directory / "asked"
             if view.size and 0 <= moment - _modified(asked) < CACHED_SECONDS:
-                return history.chain.newest
+                return tuple(history.chain.links)
             url = self._ledger or history.chain.newest.charter.ledger.url
             try:
                 with LedgerClient(url, patience_seconds=PATIENCE_SECONDS) as client:
@@ -103,7 +133,7 @@ class Charters:
                     raise
             else:
                 files.write(asked, b"")
-        return history.chain.newest
+        return tuple(history.chain.links)
 
 
 def _modified(path: Path) -> float:
@@ -133,6 +163,7 @@ class SiteClient:
     ) -> None:
         self.destination = destination
         self._key = key
+        self._moved: set[str] = set()
         self._http = open_http(timeout_seconds)
         self._http.headers.update({"authorization": f"Bearer {token}", "glasshouse-country": destination.country})
 
@@ -247,12 +278,15 @@ class SiteClient:
 
     def _each(self, method: str, body: bytes | None) -> dict[str, dict[str, Any]]:
         answers, refusal = {}, None
-        for site, url in self.destination.urls.items():
+        for site, url in self._open_sites():
             try:
                 answer = self._ask(method, f"{url}/intake/v1/policy", content=body)
                 answers[site] = _document(answer, "off", "categories_off", "bytes_per_day", "used_today")
             except SiteUnavailable as error:
                 refusal = error
+            except SiteAnswered as error:
+                if not self._has_moved(site, error):
+                    raise
         if not answers and refusal is not None:
             raise refusal
         return answers
@@ -264,14 +298,37 @@ class SiteClient:
     # --- one request -----------------------------------------------------------------------------------------------
 
     def _first(self, send: Callable[[str], httpx.Response]) -> tuple[str, httpx.Response]:
-        """The answer of the first site of the region that takes the request."""
-        failures = []
-        for site, url in self.destination.urls.items():
-            try:
-                return site, send(url)
-            except SiteUnavailable as error:
-                failures.append(str(error))
-        raise SiteUnavailable("; ".join(failures) or f"the region {self.destination.region} has no site")
+        """The answer of the first site of the region that takes the request.
+
+        Between the moment when the old site of a region stops taking and the one when a new one begins, all refuse:
+        then they are asked again until PATIENCE_MOVING_SECONDS are over.
+        """
+        end = time.monotonic() + PATIENCE_MOVING_SECONDS
+        while True:
+            failures = []
+            for site, url in self._open_sites():
+                try:
+                    return site, send(url)
+                except SiteUnavailable as error:
+                    failures.append(str(error))
+                except SiteAnswered as error:
+                    if not self._has_moved(site, error):
+                        raise
+                    failures.append(str(error))
+            if not self._moved or time.monotonic() > end:
+                raise SiteUnavailable("; ".join(failures) or f"the region {self.destination.region} has no site")
+            time.sleep(_PAUSE_MOVING_SECONDS)
+
+    def _open_sites(self) -> list[tuple[str, str]]:
+        return [(site, url) for site, url in self.destination.urls.items() if site not in self._moved]
+
+    def _has_moved(self, site: str, error: SiteAnswered) -> bool:
+        """Whether a site says that it takes nothing more, and the charter says who does; it is not asked again."""
+        moved = error.status == MOVED_STATUS and error.field == MOVED_FIELD
+        if not moved or site in self.destination.successors or not self.destination.successors:
+            return False
+        self._moved.add(site)
+        return True
 
     def _ask(
         self,
@@ -334,17 +391,17 @@ class SiteClient:
 def check_receipt(destination: Destination, data: bytes) -> Receipt:
     """The receipt in an envelope, if it is of this region and signed by as many of its sites as the charter asks for.
 
-    Raises Unverifiable.
+    One of a site that the region has left since is judged by the charter that it names. Raises Unverifiable.
     """
-    charter, rules = destination.link.charter, destination.rules
     try:
         envelope: Envelope = parse_envelope(data)
         receipt = parse_statement(envelope.payload).predicate
+        if not isinstance(receipt, Receipt):
+            raise Unverifiable("the statement is no receipt")
+        charter, rules = _rules_for(destination, receipt)
         keys = [(kid, charter.key(kid)) for kid in verified_keyids(charter, envelope)]
     except VerifyError as error:
         raise Unverifiable(f"this is no receipt: {error}") from error
-    if not isinstance(receipt, Receipt):
-        raise Unverifiable("the statement is no receipt")
     if (receipt.region, receipt.country) != (destination.region, destination.country):
         raise Unverifiable(f"the receipt is of {receipt.country} in {receipt.region}, not {destination.region}")
     signed = {
@@ -359,6 +416,16 @@ def check_receipt(destination: Destination, data: bytes) -> Receipt:
     if receipt.site not in signed or len(signed) < rules.replicas:
         raise Unverifiable(f"{len(signed)} sites have signed the receipt, the charter asks for {rules.replicas}")
     return receipt
+
+
+def _rules_for(destination: Destination, receipt: Receipt) -> tuple[Charter, Region]:
+    """The charter to judge a receipt by, and its rules for the site that took the object."""
+    rules = destination.rules.seen_from(receipt.site)
+    if receipt.site not in rules.sites:
+        for link in destination.earlier:
+            if link.id == receipt.charter:
+                return link.charter, region_of(link.charter, destination.country)[1].seen_from(receipt.site)
+    return destination.link.charter, rules
 
 
 def digest_of(path: Path) -> tuple[str, int]:

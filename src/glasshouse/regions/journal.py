@@ -140,9 +140,14 @@ def extended(chain: bytes, event: Event) -> bytes:
     return hashlib.sha256(chain + event.digest).digest()
 
 
+def update_schema(database: Database) -> None:
+    """Bring the schema up to date."""
+    migrate(database, "regions", load_migrations(__package__))
+
+
 def prepare(database: Database, *, region: str, site: str, peers: Iterable[str]) -> None:
     """Bring the schema up to date and make the database this site's. Raises JournalConflict if it is another's."""
-    migrate(database, "regions", load_migrations(__package__))
+    update_schema(database)
     peers = sorted(peers)
     with database.transaction() as connection:
         connection.execute(QUERIES["claim_site"], {"region": region, "site": site})

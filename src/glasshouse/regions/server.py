@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, Response
 
-from glasshouse.regions.errors import RegionError
+from glasshouse.regions.errors import Moved, RegionError
 from glasshouse.regions.inventory_server import InventoryRoutes
 from glasshouse.regions.own import OwnRoutes
 from glasshouse.regions.reception import Site
@@ -36,6 +36,15 @@ from glasshouse.regions.web import Declined, answer_for
 from glasshouse.storage.errors import StorageError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+# Requests by which something is taken.
+UPLOADS = frozenset(
+    {
+        ("PUT", "/intake/v1/files/{sha256}"),
+        ("POST", "/intake/v1/uploads"),
+        ("PATCH", "/intake/v1/uploads/{name}"),
+        ("POST", "/intake/v1/telemetry"),
+    }
+)
 
 
 def create_site_app(site: Site) -> FastAPI:
@@ -65,7 +74,8 @@ def create_site_app(site: Site) -> FastAPI:
         ("GET", "/inventory/v1/{region}/deltas/{epoch}", shown.delta),
     ]
     for method, path, endpoint in routes:
-        app.add_api_route(path, guarded(endpoint), methods=[method], response_model=None, **describe(method, path))
+        answer = guarded(_counted(site, endpoint) if (method, path) in UPLOADS else endpoint)
+        app.add_api_route(path, answer, methods=[method], response_model=None, **describe(method, path))
 
     async def docs(_: Request) -> Response:
         return HTMLResponse(page(app.openapi()))
@@ -73,6 +83,19 @@ def create_site_app(site: Site) -> FastAPI:
     app.add_api_route("/docs", docs, include_in_schema=False, response_model=None)
     app.add_exception_handler(HTTPException, _unknown_path)
     return app
+
+
+def _counted(site: Site, endpoint: Endpoint) -> Endpoint:
+    """The endpoint; what it refuses because the region has moved away is counted (fences.py)."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Moved:
+            site.intake.place.fences.refused()
+            raise
+
+    return answer
 
 
 def guarded(endpoint: Endpoint) -> Endpoint:
