@@ -166,7 +166,7 @@ class Examiner:
             try:
                 with _reading(vault.read(expected.handle)) as pieces:
                     if _opens(opening.data_key or b"", expected.handle, self.region, pieces):
-                        return f"has the data key that it has at {name}: wrapped anew, not sealed anew"
+                        return f"has a data key that opens what {name} has of it: it was not sealed anew"
             except ObjectMissing:
                 continue
         return ""
