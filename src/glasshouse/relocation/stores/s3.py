@@ -22,10 +22,10 @@ from botocore.config import Config
 from glasshouse.relocation.errors import Forbidden, InvalidInput, RelocationError, StoreLied, Unavailable
 from glasshouse.relocation.stores import probe
 from glasshouse.relocation.stores.addresses import Bucket, Credentials
+from glasshouse.relocation.stores.blocking import BlockingReader
 from glasshouse.relocation.stores.interface import MAX_KEY_BYTES, Capabilities, Locked, Upload, Version
 from glasshouse.storage.errors import ObjectConflict, ObjectMissing
 
-_CHUNK_BYTES = 1 << 20
 _ERASED_AT_ONCE = 1_000
 _FENCE = "GlasshouseFence"
 _WRITES = ["s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging", "s3:DeleteObjectTagging", "s3:RestoreObject"]
@@ -68,6 +68,7 @@ class S3Bucket:
         )
         for operation in ("ListObjectsV2", "ListObjectVersions", "ListMultipartUploads"):
             self._client.meta.events.register(f"before-parse.s3.{operation}", _keep_page)
+        self._reader = BlockingReader(bucket, credentials)
         self._versioned: bool | None = None
 
     def list(self, after: bytes | None = None, upto: bytes | None = None) -> Iterator[Version]:
@@ -126,13 +127,7 @@ class S3Bucket:
 
     def read(self, version: Version) -> Iterator[bytes]:
         """See Store."""
-        place = {"Key": _text(version.key)} | ({} if version.version is None else {"VersionId": version.version})
-        body = self._call("get_object", f"reading {version.key!r}", **place)["Body"]
-        return self._pieces(version, body)
-
-    def _pieces(self, version: Version, body: Any) -> Iterator[bytes]:
-        with self._calling(f"reading {version.key!r}"), contextlib.closing(body):
-            yield from body.iter_chunks(_CHUNK_BYTES)
+        return self._reader.read(_text(version.key).encode(), version.version)
 
     def write(self, key: bytes, data: bytes, *, once: bool = False, checksum: bytes | None = None) -> None:
         """See Store."""

@@ -190,7 +190,7 @@ class Wire:
         self._host = endpoint.hostname or ""
         self._port = endpoint.port or (443 if self._tls else 80)
         self._root = f"{endpoint.path.rstrip('/')}/{quote(bucket.name, safe='')}/"
-        self._signing = _Signing(endpoint.netloc, bucket.region, credentials)
+        self._signing = Signing(endpoint.netloc, bucket.region, credentials)
         self._free: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._places = asyncio.Semaphore(connections)
@@ -206,7 +206,7 @@ class Wire:
 
     async def get(self, key: bytes, version: str | None = None) -> bytes:
         """A small object, whole. Raises ObjectMissing, Forbidden, Unavailable."""
-        return (await self._ask("GET", self._path(key), _version(version)))[1]
+        return (await self._ask("GET", path_of(self._root, key), version_of(version)))[1]
 
     @contextlib.asynccontextmanager
     async def stream(self, key: bytes, version: str | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -214,10 +214,10 @@ class Wire:
         async with self._places:
             connection = await self._connection()
             try:
-                answer = connection.send(self._signing.head("GET", self._path(key), _version(version)), b"")
+                answer = connection.send(self._signing.head("GET", path_of(self._root, key), version_of(version)), b"")
                 first = await answer.more()
                 if answer.status != 200:
-                    raise self._error(answer.status, first + await answer.whole(), "GET", key)
+                    raise answered(self.name, answer.status, first + await answer.whole(), "GET", key)
                 yield _pieces(first, answer)
             finally:
                 # Half an answer is of no use to the next request.
@@ -233,12 +233,12 @@ class Wire:
         reads what is there.
         """
         more = "If-None-Match: *\r\n" if once else ""
-        await self._ask("PUT", self._path(key), "", data, sha256, more)
+        await self._ask("PUT", path_of(self._root, key), "", data, sha256, more)
 
     async def delete(self, key: bytes) -> None:
         """Delete an object of a bucket without versions; nothing happens where there is none."""
         with contextlib.suppress(ObjectMissing):
-            await self._ask("DELETE", self._path(key), "")
+            await self._ask("DELETE", path_of(self._root, key), "")
 
     async def _ask(
         self, method: str, path: str, query: str, body: bytes = b"", sha256: str = EMPTY_SHA256, more: str = ""
@@ -259,7 +259,7 @@ class Wire:
                     self._free.append(connection)
             if answer.status < 300:
                 return answer.status, found
-            trouble = self._error(answer.status, found, method, path.encode())
+            trouble = answered(self.name, answer.status, found, method, path.encode())
             if not isinstance(trouble, Unavailable):
                 raise trouble
         raise Unavailable(f"{self.name}: {method}: {trouble}") from trouble
@@ -275,19 +275,28 @@ class Wire:
         self._open.add(made)
         return made
 
-    def _path(self, key: bytes) -> str:
-        return self._root + quote_from_bytes(key, safe="/~")
 
-    def _error(self, status: int, body: bytes, method: str, key: bytes) -> Exception:
-        found = _CODE.search(body)
-        code = found[1].decode() if found else str(status)
-        if status in (404, 405):
-            return ObjectMissing(repr(key))
-        if status in (409, 412):
-            return ObjectConflict(repr(key))
-        if status in (401, 403):
-            return Forbidden(self.name, f"{method} ({code})")
-        return Unavailable(f"{self.name}: {method} {key!r}: {code}")
+def path_of(root: str, key: bytes) -> str:
+    """A key as a request names it."""
+    return root + quote_from_bytes(key, safe="/~")
+
+
+def version_of(version: str | None) -> str:
+    """The query that asks for a version."""
+    return "" if version is None else f"versionId={quote(version, safe='~')}"
+
+
+def answered(name: str, status: int, body: bytes, method: str, key: bytes) -> Exception:
+    """What an answer beside 2xx means."""
+    found = _CODE.search(body)
+    code = found[1].decode() if found else str(status)
+    if status in (404, 405):
+        return ObjectMissing(repr(key))
+    if status in (409, 412):
+        return ObjectConflict(repr(key))
+    if status in (401, 403):
+        return Forbidden(name, f"{method} ({code})")
+    return Unavailable(f"{name}: {method} {key!r}: {code}")
 
 
 async def _pieces(first: bytes, answer: Answer) -> AsyncIterator[bytes]:
@@ -297,11 +306,7 @@ async def _pieces(first: bytes, answer: Answer) -> AsyncIterator[bytes]:
         piece = await answer.more()
 
 
-def _version(version: str | None) -> str:
-    return "" if version is None else f"versionId={quote(version, safe='~')}"
-
-
-class _Signing:
+class Signing:
     """Signature Version 4 of requests to one server, with what changes daily or by the second kept."""
 
     def __init__(self, host: str, region: str, credentials: Credentials) -> None:
