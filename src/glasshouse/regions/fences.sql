@@ -27,3 +27,20 @@ where peer.site = any(%(peers)s) order by 1;
 
 -- name: lock_peers
 select site from regions.peer order by site for update;
+
+-- name: is_resealed
+select 1 from regions.resealed where handle = %(handle)s;
+
+-- Of an object that is held, and that each site has sealed for itself.
+-- name: resealed_facts
+select object.customer, object.country, object.customer_key, object.sha256, object.size, object.category,
+    object.retention, object.epoch, object.charter, object.party, object.salt, object.taken, object.sealed_sha256,
+    object.sealed_size
+from regions.object join regions.resealed using (handle) where object.handle = %(handle)s and object.state = 'held';
+
+-- Unless it was removed meanwhile, or the key epoch given up that wraps its new key.
+-- name: seal_again
+update regions.object set sealed_sha256 = %(sealed_sha256)s, sealed_size = %(sealed_size)s,
+    wrapped_by = %(wrapped_by)s, custodian = %(custodian)s, wrapped = %(wrapped)s
+where handle = %(handle)s and state = 'held'
+    and not exists (select 1 from regions.destroyed_key as gone where gone.id = %(wrapped_by)s);

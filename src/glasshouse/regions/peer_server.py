@@ -4,6 +4,7 @@
     POST /peer/v1/events              a batch of the caller's journal (batch.py) → signatures over its receipts
     PUT  /peer/v1/objects/<handle>    a sealed object ahead of its event
     GET  /peer/v1/objects/<handle>    a sealed object, for a peer that lost it
+    GET  /peer/v1/opened/<handle>     the same with its data key, of an object that each site has sealed for itself
     GET  /peer/v1/customers?after=<id>   accounts, for a site that takes over from this one
 
 Who calls is known by its certificate alone. Specification: docs/spec/peer-http.md.
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable
 
 import uvicorn
 from glasshouse_verify.codec import Digest, Identifier, encode
-from glasshouse_verify.encoding import format_json, parse_decimal
+from glasshouse_verify.encoding import encode_base64, format_json, parse_decimal
 from glasshouse_verify.errors import FormatError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -31,7 +32,8 @@ from glasshouse.regions import journal
 from glasshouse.regions.batch import MAX_BATCH_BYTES, format_answer, parse_batch
 from glasshouse.regions.customers.moving import format_page, page_of
 from glasshouse.regions.errors import InvalidInput, JournalConflict, RegionError, SiteRefused, Unavailable
-from glasshouse.regions.peers import Credentials, PeerHead, PeerState, server_context
+from glasshouse.regions.mending import data_key
+from glasshouse.regions.peers import DATA_KEY_HEADER, Credentials, PeerHead, PeerState, server_context
 from glasshouse.regions.placing import Place
 from glasshouse.regions.replica import Replicas
 from glasshouse.regions.vault import Incoming
@@ -101,6 +103,7 @@ def create_peer_app(place: Place, replicas: Replicas) -> Starlette:
             Route("/peer/v1/events", _guarded(api.events), methods=["POST"]),
             Route("/peer/v1/objects/{handle}", _guarded(api.put_object), methods=["PUT"]),
             Route("/peer/v1/objects/{handle}", _guarded(api.get_object), methods=["GET"]),
+            Route("/peer/v1/opened/{handle}", _guarded(api.opened), methods=["GET"]),
             Route("/peer/v1/customers", _guarded(api.customers), methods=["GET"]),
         ]
     )
@@ -203,6 +206,17 @@ class _Api:
             raise ObjectMissing(handle)
         pieces = await asyncio.to_thread(self._place.vault.stream, handle)
         return StreamingResponse(pieces, media_type=_OCTETS, headers={**FRESH, "content-length": str(size)})
+
+    async def opened(self, request: Request) -> Response:
+        """An object with its data key: for a peer that has lost what it had sealed for itself. It is counted."""
+        caller, rules, handle = self._caller(request), self._place.rules(), request.path_params["handle"]
+        if not {caller, rules.site} <= set(rules.rules.sites):
+            fix = "Only sites that take over, or have taken over, repair each other's copies."
+            raise InvalidInput("certificate", f"{caller} has nothing to repair from {rules.site}", fix)
+        answer = await self.get_object(request)
+        key = await asyncio.to_thread(data_key, self._place, handle)
+        answer.headers[DATA_KEY_HEADER] = encode_base64(key)
+        return answer
 
     async def customers(self, request: Request) -> Response:
         """Accounts: nobody's business but of those whom the members have take over from this site."""

@@ -14,7 +14,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from glasshouse_verify.codec import Digest, Identifier, decode
-from glasshouse_verify.encoding import parse_json
+from glasshouse_verify.encoding import decode_base64, parse_json
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.region import Region
 
@@ -26,6 +26,7 @@ from glasshouse.storage.errors import ObjectMissing
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
 PIECE_BYTES = 1 << 18
+DATA_KEY_HEADER = "Glasshouse-Data-Key"
 T = TypeVar("T")
 
 
@@ -140,6 +141,27 @@ class PeerClient:
             raise ObjectMissing(handle)
         self._expect(answer)
         return self._pieces(answer)
+
+    def opened(self, handle: str) -> tuple[bytes, Iterator[bytes]]:
+        """Data key and ciphertext of an object that each site has sealed for itself.
+
+        Raises ObjectMissing at the call. What it holds is the caller's to check.
+        """
+        try:
+            self._connected().request("GET", f"/peer/v1/opened/{handle}")
+            answer = self._connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error) from error
+        if answer.status == http.client.NOT_FOUND:
+            answer.read()
+            raise ObjectMissing(handle)
+        self._expect(answer)
+        try:
+            key = decode_base64(answer.headers.get(DATA_KEY_HEADER, ""), DATA_KEY_HEADER, 32)
+        except FormatError as error:
+            self.close()
+            raise PeerUnavailable(f"{self.site} answers something else than it should: {error}") from error
+        return key, self._pieces(answer)
 
     def customers(self, after: str) -> Page:
         """The accounts that follow on an id, of a site that is left; "" is before the first."""

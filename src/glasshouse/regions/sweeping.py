@@ -11,6 +11,7 @@ from itertools import islice
 
 from glasshouse.regions.errors import Unverifiable
 from glasshouse.regions.journal import QUERIES
+from glasshouse.regions.mending import fetch_anew, is_resealed
 from glasshouse.regions.peers import PeerClient
 from glasshouse.regions.placing import Place
 from glasshouse.regions.vault import Incoming
@@ -72,7 +73,13 @@ def restore(place: Place, client: PeerClient, *, found: Callable[[str], object] 
 
 
 def fetch(place: Place, client: PeerClient, handle: str, sha256: str) -> None:
-    """Put an object into the vault as a peer has it, if that is what it should be. Raises as `restore`."""
+    """Put an object into the vault as a peer has it, if that is what it should be. Raises as `restore`.
+
+    One that each site has sealed for itself is sealed anew instead: `mending.fetch_anew`.
+    """
+    if is_resealed(place, handle):
+        fetch_anew(place, client, handle)
+        return
     incoming = Incoming(place.vault, handle)
     try:
         for piece in client.get(handle):
