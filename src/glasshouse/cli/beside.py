@@ -11,7 +11,7 @@ from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.statement import Use, make_statement
 
 from glasshouse.cli.serving import open_state
-from glasshouse.cli.siting import CERTIFICATE, KEY, PURPOSE, RegionCustodian, configured, known_fences
+from glasshouse.cli.siting import CERTIFICATE, KEY, PURPOSE, RegionCustodian, configured, known_fences, vault_of
 from glasshouse.cli.wiring import Session, open_session
 from glasshouse.parties.errors import SettingsError
 from glasshouse.parties.signer import Signer, sign_statement

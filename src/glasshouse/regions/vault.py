@@ -22,7 +22,7 @@ from glasshouse.storage.errors import ObjectMissing, StorageUnavailable, from_os
 from glasshouse.storage.objects import ObjectStore
 
 _HANDLE = re.compile(r"[0-9a-f]{64}")
-_INCOMING = "incoming"
+INCOMING = "incoming"
 # Few, since a group of small objects flushes every one that it touches.
 _DIRECTORIES = "0123456789abcdef"
 _THREADS = 16
@@ -63,7 +63,7 @@ class DirectoryVault:
     A process beside the one that takes objects has a `spool` of its own.
     """
 
-    def __init__(self, root: Path, *, spool: str = _INCOMING) -> None:
+    def __init__(self, root: Path, *, spool: str = INCOMING) -> None:
         self._root = root
         self.spool = root / spool
         files.make_directory(root, mode=0o700)

@@ -42,7 +42,7 @@ from glasshouse.storage.errors import StorageUnavailable
 _LOG = logging.getLogger(__name__)
 WINDOW_SECONDS = 300
 _BUSY_SECONDS = 10.0
-ROWS, SEALED = "rows", "sealed"
+ROWS, SEALED, SOURCE = "rows", "sealed", "source"
 _SCHEMA = """
 create table if not exists taken (id text primary key, time integer not null) strict, without rowid;
 create table if not exists given (
@@ -97,7 +97,8 @@ class Holdings(Protocol):
     """What a site has of one move. Threads may share it."""
 
     def list(self, name: str) -> RowList:
-        """`rows`: those of the fence; `sealed`: this site's ciphertexts as of its arrival. Raises NotYet."""
+        """`rows`: those of the fence; `sealed`: this site's ciphertexts as of its arrival; `source`: the rows of the old
+        site's statement of that name. Raises NotYet."""
 
     def open(self, handles: Sequence[str]) -> tuple[Opening, ...]:
         """What opens these objects, in their order. Raises RegionError where keys or custodian do not answer."""
@@ -163,7 +164,7 @@ class Giver:
         """The file of a list that the supervisor asks for. Raises FormatError, NotGiven, NotYet."""
         course = Course(self._follow(), relocation)
         public = self._supervisor(course, keyid)
-        if public is None or name not in (ROWS, SEALED):
+        if public is None or name not in (ROWS, SEALED, SOURCE):
             self._refuse(Refusal.STRANGER)
         try:
             check_list_request(self._site, relocation, name, time, public, signature)

@@ -5,11 +5,12 @@
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from glasshouse_verify.codec import Digest, Identifier, Text
+from glasshouse_verify.relocation import Step
 from glasshouse_verify.row import Row
 from glasshouse_verify.shards import Sharded
 
@@ -17,14 +18,14 @@ from glasshouse.regions.custody_request import Item, Reason
 from glasshouse.regions.errors import CustodyUnavailable
 from glasshouse.regions.fences import read_fences
 from glasshouse.regions.inventory import Closed
-from glasshouse.regions.inventory_tables import HELD, all_rows, to_bytes, to_int
+from glasshouse.regions.inventory_tables import HELD, all_rows, load_trees, parse_stored, to_bytes, to_int
 from glasshouse.regions.jobs import RELOCATION_SAMPLE
 from glasshouse.regions.placing import Place
 from glasshouse.regions.vault import digest_of
 from glasshouse.regions.wrapping import Wrapping
 from glasshouse.relocation.course import Course
 from glasshouse.relocation.errors import NotYet, StoreLied
-from glasshouse.relocation.giving import ROWS, SEALED
+from glasshouse.relocation.giving import ROWS, SEALED, SOURCE
 from glasshouse.relocation.lists import RowList, check_list, ciphertext_row, in_order, keep_list, known_list
 from glasshouse.relocation.openings import ObjectFacts, Opening
 from glasshouse.storage.db import Row as DatabaseRow
@@ -52,8 +53,56 @@ class FenceRows:
                 keep_rows(self._place, directory)
 
 
-def keep_rows(place: Place, directory: Path) -> RowList:
-    """Keep the rows of this site's newest inventory. Raises StorageUnavailable."""
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A site's newest inventory: its number and statement, its rows, and the bytes of content behind them."""
+
+    epoch: int
+    statement: Digest
+    rows: Sharded
+    size: int
+    cut: Mapping[str, int]
+
+
+def standing(place: Place) -> Standing | None:
+    """The newest inventory of a site; None before the first."""
+    with place.database.transaction() as connection:
+        connection.execute("set transaction isolation level repeatable read, read only")
+        row = connection.execute(QUERIES["standing"]).fetchone()
+        rows = load_trees(connection).sharded[0]
+    if row is None:
+        return None
+    epoch, cut, statement, size = row
+    places = parse_stored(cut)
+    return Standing(
+        epoch=to_int(epoch),
+        statement=Digest(to_bytes(statement).hex()),
+        rows=rows,
+        size=to_int(size),
+        cut={site: to_int(position) for site, position in places.items()},
+    )
+
+
+def inventory_of(place: Place, epoch: int) -> Digest | None:
+    """The statement of a site's own inventory of an epoch; None where it has not closed it."""
+    with place.database.transaction() as connection:
+        row = connection.execute(QUERIES["inventory_of"], {"epoch": epoch}).fetchone()
+    return None if row is None else Digest(to_bytes(row[0]).hex())
+
+
+def content_size(place: Place, rows: RowList) -> int:
+    """The bytes of content behind rows that this site has."""
+    total = 0
+    for page in _pages(str(row["key"]) for row in rows):
+        query = {"handles": [bytes.fromhex(handle) for handle in page]}
+        with place.database.transaction() as connection:
+            row = connection.execute(QUERIES["content_size"], query).fetchone()
+        total += 0 if row is None else to_int(row[0])
+    return total
+
+
+def keep_rows(place: Place, directory: Path, name: str = ROWS) -> RowList:
+    """Keep the rows of this site's newest inventory under a name. Raises StorageUnavailable."""
 
     def lines() -> Iterator[bytes]:
         with place.database.transaction() as connection:
@@ -61,7 +110,7 @@ def keep_rows(place: Place, directory: Path) -> RowList:
             for piece in all_rows(connection, HELD):
                 yield from piece.splitlines(keepends=True)
 
-    return keep_list(directory / ROWS, lines())
+    return keep_list(directory / name, lines())
 
 
 def keep_sealed(place: Place, directory: Path, said: Sharded) -> tuple[RowList, RowList]:
@@ -106,8 +155,13 @@ class SiteHoldings:
     directory: Path
 
     def list(self, name: str) -> RowList:
-        """See giving.Holdings."""
+        """See giving.Holdings. The site that is left has `source` alone, and no other site has it."""
         site, course = self.place.rules().site, self.course
+        if name == SOURCE:
+            said = course.last(Step.SOURCE)
+            if said is None or site != course.moving.site:
+                raise NotYet(f"{course.id}: {site} has not said what it had")
+            return known_list(self.directory / SOURCE, said.predicate.rows, f"{site}'s source")
         said = course.arrivals.get(Identifier(site))
         if said is None:
             raise NotYet(f"{course.id}: {site} has not said what it has")

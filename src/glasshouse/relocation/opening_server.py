@@ -2,6 +2,7 @@
 
     POST /relocation/v1/openings                    what opens sampled objects, sealed to a key of the request
     GET  /relocation/v1/{relocation}/rows           the rows that the fence left, as this site has them
+    GET  /relocation/v1/{relocation}/source         the rows that the old site's statement `source` is about
     GET  /relocation/v1/{relocation}/sealed         this site's ciphertexts as of its arrival
 
 Every request is signed by the supervisor's key. Specification: docs/spec/relocation-http.md.

@@ -10,6 +10,7 @@
     url = "s3://archive?endpoint=https://s3.moscow.example"
     credentials = "keys/archive.toml"
     secret = "keys/au-2026.secret"       # 32 bytes in hex, the same for all of them, made by: relocate plan
+    description = "au-2026.jsonl"        # the supervisor: the old site's list of what lies there
 
     [copying]                            # destinations
     workers = 2
@@ -22,6 +23,15 @@
     url = "file:///srv/zurich-1/vault"
     credentials = "keys/zurich-1.toml"
 
+    [watch]                              # the supervisor: what it tries the old site with
+    every = 3600                         # seconds
+    token = "keys/canary.token"          # of a customer of its own, with the country and category of what it sends
+    country = "AU"
+    category = "suspicious"
+    certificate = "keys/peer.pem"        # a certificate that other sites of the region had
+    key = "keys/peer.key"
+    writer = {url = "s3://archive", credentials = "keys/archive-writer.toml"}
+
 Paths are relative to the node's directory. Addresses are as `stores.opening` has them.
 """
 
@@ -31,7 +41,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glasshouse_verify.codec import Identifier, Text, decode, encode
+from glasshouse_verify.codec import Country, Identifier, Text, decode, encode
 from glasshouse_verify.encoding import format_json
 from glasshouse_verify.errors import FormatError
 from glasshouse_verify.region import Origin
@@ -56,11 +66,15 @@ class Way:
 
 @dataclass(frozen=True, kw_only=True)
 class OldStore:
-    """The store that is emptied. `secret` is a file: what handles and salts are made of (`foreign.store_handle`)."""
+    """The store that is emptied. `secret` is a file: what handles and salts are made of (`foreign.store_handle`).
+
+    `description` is the old site's list of what lies there, as it has handed it to the supervisor.
+    """
 
     url: str
     secret: str
     credentials: str | None = None
+    description: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +103,19 @@ class Giving:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watching:
+    """What the supervisor tries the old site with; see above. `every` in seconds."""
+
+    every: int | None = None
+    token: str | None = None
+    country: Country | None = None
+    category: Identifier | None = None
+    certificate: str | None = None
+    key: str | None = None
+    writer: Way | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The parsed file."""
 
@@ -97,6 +124,7 @@ class Plan:
     copying: Copying | None = None
     giving: Giving | None = None
     sites: Mapping[Identifier, Way] | None = None
+    watch: Watching | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

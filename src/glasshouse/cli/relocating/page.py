@@ -73,7 +73,7 @@ def _event(event: Event) -> Markup:
 
 
 def _again(tale: Tale, evidence: str | None, ledger: str) -> Markup:
-    offline = f"glasshouse verify {evidence or tale.relocation + '.evidence'} --pin charter.json"
+    offline = f"glasshouse verify {evidence or tale.relocation + '.evidence'} --charter charter.json"
     commands = (f"glasshouse relocate status {tale.relocation} --ledger {ledger}", f"glasshouse ledger fsck {ledger}")
     said = tag("p", "Offline, from one file and the charter that you have pinned:")
     return join(

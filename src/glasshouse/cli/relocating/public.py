@@ -9,6 +9,7 @@ import typer
 from glasshouse_verify.codec import Identifier
 from glasshouse_verify.region import regions_of
 from glasshouse_verify.relocation import Relocation, Step
+from glasshouse_verify.relocation_check import format_relocation_evidence
 from glasshouse_verify.report import utc
 
 from glasshouse.cli.relocating.document import document
@@ -17,12 +18,15 @@ from glasshouse.cli.relocating.page import page
 from glasshouse.cli.relocating.steps import MoveArgument, open_mover
 from glasshouse.cli.relocating.tale import tell
 from glasshouse.cli.wiring import JsonOption, LedgerOption, PinOption, emit, follow_pin, read_pin
+from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.history import History
 from glasshouse.relocation.course import Course, Line, programme
 from glasshouse.relocation.errors import InvalidInput, NotYet
+from glasshouse.relocation.evidence import assemble_relocation
 from glasshouse.storage import files
 
 PROGRAMME = Identifier("programme")
+SUFFIX = ".evidence"
 
 
 @app.command("programme")
@@ -151,7 +155,7 @@ def report(
         int(time.time()),
         promised=None if line is None else line.promised,
     )
-    proof = out / f"{relocation}.evidence"
+    proof = out / f"{relocation}{SUFFIX}"
     files.make_directory(out)
     written = {
         "page": (
@@ -165,6 +169,26 @@ def report(
     names: dict[str, Any] = {name: str(place) for name, (place, _) in written.items()}
     answer = {"schema": "glasshouse.relocation-report/v1", "headline": told.headline, **names}
     emit(answer, f"{told.headline}\nWrote {' and '.join(names.values())}", as_json=as_json)
+
+
+@app.command()
+def evidence(
+    relocation: MoveArgument,
+    ledger: LedgerOption,
+    pin: PinOption = Path("charter.json"),
+    out: Annotated[Path | None, typer.Option("--out", help="where to write it")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the one file that proves a move, as far as it has come. Check it with: glasshouse verify. For everybody."""
+    history = follow_pin(ledger, read_pin(pin))
+    course_of(history, relocation)
+    with LedgerClient(ledger) as source:
+        data = format_relocation_evidence(assemble_relocation(source, history, relocation))
+    place = out or Path(f"{relocation}{SUFFIX}")
+    files.write(place, data)
+    told = {"schema": "glasshouse.relocation-evidence-get/v1", "evidence": str(place), "bytes": len(data)}
+    text = f"Wrote {place}, {len(data):,} bytes. Check it with:\n  glasshouse verify {place} --charter {pin}"
+    emit(told, text, as_json=as_json)
 
 
 def course_of(history: History, relocation: str) -> Course:

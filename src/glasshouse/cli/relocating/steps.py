@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ MoveArgument = Annotated[str, typer.Argument(metavar="MOVE", help="the move's id
 # The purposes of keys that may sign a step, and who has them: a site, a supervisor, any other member.
 _PURPOSES = ("intake", "audit", "member")
 SEEN_SECONDS = 60.0
+POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +109,3 @@ def _signer(session: Session, purpose: str | None) -> Signer:
         raise KeyUnavailable(missing)
     fix = "Run this in the node of a site (role intake), of the supervisor (auditor) or of a member."
     raise SettingsError("node.toml", "has no key that may speak in a move", fix)
-
-
-def until(ready: Callable[[], bool], *, once: bool, pause_seconds: float) -> bool:
-    """Wait, as long as it takes, until something has come about; with `once` only look."""
-    while not ready():
-        if once:
-            return False
-        time.sleep(pause_seconds)
-    return True
