@@ -21,7 +21,7 @@ from sites import CUSTODIAN, REGION, Site, clear, running_site
 from world import DAY, NOW
 
 from glasshouse.regions import journal
-from glasshouse.regions.client import SiteClient, destination_of
+from glasshouse.regions.client import Destination, SiteClient, destination_of
 from glasshouse.regions.custody_request import Item, Reason
 from glasshouse.regions.errors import CustodyUnavailable
 from glasshouse.regions.fences import Fence, Fences
@@ -188,8 +188,13 @@ class Move:
             counter.accounts.enrol(name, "AU", KEY.public, hashlib.sha256(token.encode()).hexdigest())
         return token
 
+    @property
+    def destination(self) -> Destination:
+        *earlier, link = self.ground.world.history.chain.links
+        return destination_of(link, "AU", earlier)
+
     def client(self, token: str, **changes: Any) -> SiteClient:
-        return SiteClient(destination_of(self.ground.link, "AU"), token, **changes)
+        return SiteClient(self.destination, token, **changes)
 
 
 @contextlib.contextmanager

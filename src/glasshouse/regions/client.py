@@ -6,10 +6,10 @@
 
 The charter is the newest that follows from the customer's pin (`Charters`). Only the sites that it names for the
 customer's region are ever spoken to, one after the other where one does not answer; what an answer says of other places
-is not followed, be it a redirect or a hint. Where the charter has the region moving, the sites that take over are among
-them: the client goes there by itself once the old site says that it takes nothing more, or does not answer; while
-these are not open yet, it tries again for a while. A receipt counts only if it says what was sent and carries the signatures
-of as many sites as the charter asks for.
+is not followed, be it a redirect or a hint. Where the charter has the region moving, the sites that take over are
+among them: the client goes there by itself once the old site says that it takes nothing more, or does not answer; while
+these are not open yet, it tries again for a while. A receipt counts only if it says what was sent and carries the
+signatures of as many sites as the charter asks for.
 """
 
 import hashlib

@@ -55,4 +55,4 @@ class Renewal:
                 _LOG.warning("the site goes by what it knew: %s: %s", type(error).__name__, error)
 
     def _pause(self) -> float:
-        return POLL_SECONDS if self._state in (None, State.TAKING) else POLL_MOVING_SECONDS
+        return POLL_MOVING_SECONDS if self._state in (State.LEAVING, State.ARRIVING) else POLL_SECONDS

@@ -53,6 +53,12 @@ class Replicas:
             while len(self._arrived) > _REMEMBERED:
                 self._arrived.popitem(last=False)
 
+    def _forget_arrived(self, items: Sequence[Item]) -> None:
+        """What lies in the vault is about to be another ciphertext, or counts now."""
+        with self._lock:
+            for item in items:
+                self._arrived.pop(item.event.handle or "", None)
+
     def check_new(self, handle: str) -> None:
         """Raises InvalidInput for an object that this site has a row of: it is never written over."""
         if self._known([handle]):
@@ -87,6 +93,7 @@ class Replicas:
         old: dict[str, bytes] = {}
         if moved:
             old = {item.event.handle or "": _sealed_digest(item) for item in new if item.facts is not None}
+            self._forget_arrived(new)
             new = tuple(resealed(self._place, item) for item in new)
         flushed = self._flusher.submit(self._receive, new)
         signatures = {
@@ -229,9 +236,7 @@ class Replicas:
                 journal.apply(connection, stored, self._place.appliers, own=False)
         except (psycopg.errors.RaiseException, psycopg.IntegrityError) as error:
             raise conflict(batch.site, str(error).partition("\n")[0]) from error
-        with self._lock:
-            for item in items:
-                self._arrived.pop(item.event.handle or "", None)
+        self._forget_arrived(items)
         self._heads[batch.site] = (stored[-1].position, chain)
         return self._heads[batch.site]
 
