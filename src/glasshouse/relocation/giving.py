@@ -97,8 +97,10 @@ class Holdings(Protocol):
     """What a site has of one move. Threads may share it."""
 
     def list(self, name: str) -> RowList:
-        """`rows`: those of the fence; `sealed`: this site's ciphertexts as of its arrival; `source`: the rows of the old
-        site's statement of that name. Raises NotYet."""
+        """`rows`: the fence's; `sealed`: this site's ciphertexts as of its arrival; `source`: the old site's at first.
+
+        Raises NotYet for what it has not said yet.
+        """
 
     def open(self, handles: Sequence[str]) -> tuple[Opening, ...]:
         """What opens these objects, in their order. Raises RegionError where keys or custodian do not answer."""
@@ -142,7 +144,9 @@ class Giver:
         request = parse_request(body)
         course = Course(self._follow(), request.relocation)
         public = self._supervisor(course, keyid)
-        if public is None or request.site != self._site or request.region != course.region:
+        if public is None or self._site not in course.destinations:
+            self._refuse(Refusal.STRANGER)
+        if (request.site, request.region) != (self._site, course.region):
             self._refuse(Refusal.STRANGER)
         try:
             check_request(body, public, signature)
@@ -195,7 +199,7 @@ class Giver:
     def _supervisor(self, course: Course, keyid: str) -> bytes | None:
         """The supervisor's public key of this id, where it counts and this site takes part in the move."""
         try:
-            moving, places = course.moving, course.destinations
+            moving, places = course.moving, course.terms.places
         except NotYet:
             return None
         charter = course.history.chain.newest.charter

@@ -170,28 +170,35 @@ class SiteHoldings:
     def open(self, handles: Sequence[str]) -> tuple[Opening, ...]:
         """See giving.Holdings. The custodian unwraps for the job `relocation-sample`, and counts each data key."""
         found = {handle: held for page in _pages(handles) for handle, held in _objects(self.place, page).items()}
-        inner = self._opened({handle: held.wrapping for handle, held in found.items()})
-        region, wrapper = self.place.rules().region, self.place.wrapper()
+        keys = data_keys(self.place, {handle: held.wrapping for handle, held in found.items()})
 
         def opening(handle: str) -> Opening:
             held = found.get(handle)
             if held is None:
                 return Opening(handle=Digest(handle))
-            data_key = wrapper.unwrap(held.wrapping, handle=handle, region=region, opened=inner.get(handle))
-            return Opening(handle=Digest(handle), data_key=data_key, sealed=held.sealed, object=held.facts)
+            return Opening(handle=Digest(handle), data_key=keys[handle], sealed=held.sealed, object=held.facts)
 
         return tuple(map(opening, handles))
 
-    def _opened(self, wrappings: dict[str, Wrapping]) -> dict[str, bytes]:
-        """What the custodian answers for those wrappings that it guards."""
-        items = [Item(handle=Digest(name), blob=held.blob) for name, held in wrappings.items() if held.custodian]
-        if not items:
-            return {}
-        custodian = self.place.custodian()
+
+def data_keys(place: Place, wrappings: Mapping[str, Wrapping]) -> dict[str, bytes]:
+    """The data keys of objects by handle; the custodian opens its layer for the job of the sample, and counts it.
+
+    Raises CustodyRefused, CustodyUnavailable, KeyDestroyed, KeysUnavailable, WrappingBroken.
+    """
+    items = [Item(handle=Digest(name), blob=one.blob) for name, one in wrappings.items() if one.custodian]
+    inner: dict[str, bytes] = {}
+    if items:
+        custodian = place.custodian()
         if custodian is None:
             raise CustodyUnavailable("the custodian has to open these objects, and this site knows none")
         answers = custodian.unwrap(items, Reason(job=Identifier(RELOCATION_SAMPLE)))
-        return {item.handle: answer for item, answer in zip(items, answers, strict=True)}
+        inner = {item.handle: answer for item, answer in zip(items, answers, strict=True)}
+    region, wrapper = place.rules().region, place.wrapper()
+    return {
+        handle: wrapper.unwrap(one, handle=handle, region=region, opened=inner.get(handle))
+        for handle, one in wrappings.items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
