@@ -1,4 +1,4 @@
-"""The `glasshouse` command. `verify` is answered by the verifier alone, without loading anything else."""
+"""The `glasshouse` command. `verify` is answered by the verifier alone, without loading the other commands."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ def main() -> None:
     """Run the command line."""
     try:
         if sys.argv[1:2] == ["verify"]:
-            from glasshouse_verify.cli import main as verify
+            from glasshouse.cli.verifying import main as verify
 
             code = verify(sys.argv[2:], int(time.time()))
             sys.stdout.flush()

@@ -104,8 +104,8 @@ def _root(
 
 
 def verify(context: typer.Context) -> None:
-    """Check a file offline against its evidence and the pinned charter (glasshouse verify --help)."""
-    from glasshouse_verify.cli import main
+    """Check a file, or a relocation, offline against its evidence and the pinned charter (glasshouse verify --help)."""
+    from glasshouse.cli.verifying import main
 
     raise typer.Exit(main(context.args, int(time.time())))
 
