@@ -4,6 +4,13 @@
 insert into regions.fence (relocation, site, position, fenced_ms, opened_ms)
 values (%(relocation)s, %(site)s, %(position)s, %(fenced_ms)s, %(opened_ms)s) on conflict do nothing;
 
+-- The last inventory of the site that is left, the next one after those announced, shows nothing of its successors.
+-- name: skip_epoch
+update regions.site set epoch = greatest(epoch, 2 + coalesce((
+    select max((convert_from(body, 'UTF8')::json ->> 'epoch')::bigint) from regions.event
+    where site = %(site)s and kind = 'epoch' and position < %(position)s
+), 0));
+
 -- name: fences
 select relocation, site, position, fenced_ms, opened_ms, first_ms, refused from regions.fence;
 

@@ -267,7 +267,7 @@ def apply_counters(connection: "psycopg.Connection[Row]", events: Sequence[Event
 
 
 def apply_fenced(connection: "psycopg.Connection[Row]", events: Sequence[Event], own: bool) -> None:
-    """The move is fenced; the first to say so counts."""
+    """The move is fenced. Receipts of those that take over name the inventory after the old site's last."""
     for event in events:
         body = event.body or {}
         connection.execute(
@@ -280,6 +280,8 @@ def apply_fenced(connection: "psycopg.Connection[Row]", events: Sequence[Event],
                 "opened_ms": None if own else int(time.time() * 1000),
             },
         )
+        if not own:
+            connection.execute(FENCES["skip_epoch"], {"site": event.site, "position": event.position})
 
 
 APPLIERS: Mapping[Kind, Applier] = MappingProxyType(

@@ -65,22 +65,27 @@ where site = %(site)s and position > %(after)s order by position limit %(limit)s
 -- name: chain_at
 select chain from regions.event where site = %(site)s and position = %(position)s;
 
+-- One look into the index for each (offset 0 keeps the planner from joining them with every object of the customer).
 -- name: find_held
-select object.handle, object.customer, object.sha256
+select found.handle, asked.customer, asked.sha256
 from unnest(%(customers)s::text[], %(digests)b::bytea[]) as asked (customer, sha256)
-join regions.object on object.customer = asked.customer and object.sha256 = asked.sha256 and object.state = 'held';
+cross join lateral (
+    select handle from regions.object
+    where object.customer = asked.customer and object.sha256 = asked.sha256 and object.state = 'held' offset 0
+) as found;
 
 -- name: receipts
 select handle, site, number, customer, country, customer_key, sha256, size, category, retention, epoch, charter, party,
     salt, taken, sealed_sha256, sealed_size, position, signatures
 from regions.object where state = 'held' and handle = any(%(handles)b);
 
+-- Not `state = 'held'`: before the first statistics that looks rare, and every object held would be read.
 -- name: sign_receipts
 update regions.object set signatures = coalesce(object.signatures, signed.signatures),
     transfer = case when %(drop)s then null else transfer end,
     transfer_by = case when %(drop)s then null else transfer_by end
 from unnest(%(handles)b::bytea[], %(signatures)b::bytea[]) as signed (handle, signatures)
-where object.handle = signed.handle and object.state = 'held';
+where object.handle = signed.handle and object.state <> 'removed';
 
 -- name: acknowledge
 update regions.peer set acknowledged = greatest(acknowledged, %(position)s) where site = %(peer)s;
@@ -103,7 +108,7 @@ update regions.journal set received = received + %(received)s, refused = refused
 update regions.journal set received = %(received)s, refused = %(refused)s where site = %(site)s;
 
 -- name: set_epoch
-update regions.site set epoch = %(epoch)s;
+update regions.site set epoch = greatest(epoch, %(epoch)s);
 
 -- name: remove_objects
 update regions.object set state = 'removed', on_hold = false, sha256 = null, salt = null, customer_key = null,

@@ -94,6 +94,25 @@ def moved(region: Surveyed, *contents: bytes) -> list[str]:
     return [receipt_of(format_envelope(envelope)).handle for envelope in envelopes]
 
 
+def test_receipts_behind_the_fence_name_the_inventory_that_shows_them(region: Surveyed) -> None:
+    region.upload(b"first")
+    region.close()
+    region.open()
+    during = region.upload(b"second")
+    region.move.wait()
+    region.move.fence()
+    early = region.upload(b"before moscow has closed its last", "zurich-2")
+    region.close(OLD, *NEW)
+    late = region.upload(b"and after", "zurich-2")
+    named = [receipt_of(format_envelope(receipt)).epoch for receipt in (during, early, late)]
+    assert named == [2, 3, 3]
+    assert region.said()[2]["zurich-2"].receipts == {OLD: 2}
+    region.close(*NEW)
+    assert region.said()[3]["zurich-2"].receipts == {OLD: 2, "zurich-1": 0, "zurich-2": 2}
+    for receipt in (during, early, late):
+        assert [claim.text for claim in region.check(receipt, "zurich-1").claims if claim.outcome] == []
+
+
 def test_the_same_content_again_is_answered_with_the_receipt_of_the_old_site(region: Surveyed) -> None:
     first = region.upload(b"sent twice")
     region.open()
