@@ -31,6 +31,11 @@ ATTEMPTS = 3
 PAUSE_SECONDS = 2.0
 
 
+def archive_prefix(relocation: str) -> bytes:
+    """What the keys of an archive begin with, in a destination's vault (see archive.py)."""
+    return f"archive/{relocation}/".encode()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ciphertexts:
     """A vault, read by a party that it does not belong to: each object lies under `prefix`, a digit and its handle."""
@@ -45,7 +50,7 @@ class Ciphertexts:
 
     def handles(self) -> Iterator[str]:
         """Every object that lies there, in the order of their handles. Raises Unavailable, StoreLied."""
-        for version in self.store.list(self.prefix or None):
+        for version in self.store.list(self.prefix or None, self.prefix + b"\xff"):
             first, _, name = version.key.removeprefix(self.prefix).partition(b"/")
             text = name.decode("ascii", errors="replace")
             if len(text) == 64 and not text.strip("0123456789abcdef") and first == name[:1]:

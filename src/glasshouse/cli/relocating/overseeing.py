@@ -22,7 +22,7 @@ from glasshouse.relocation.catalogue import open_catalogue
 from glasshouse.relocation.commitments import reveal
 from glasshouse.relocation.course import Course
 from glasshouse.relocation.errors import NotYet, Refused
-from glasshouse.relocation.examining import Ciphertexts, Found
+from glasshouse.relocation.examining import Ciphertexts, Found, archive_prefix
 from glasshouse.relocation.giving import ROWS, SOURCE
 from glasshouse.relocation.opening_client import OpeningClient
 from glasshouse.relocation.plan import Plan, open_way, read_plan, read_secret
@@ -221,7 +221,8 @@ class Overseer:
         if way is None:
             fix = f"Write [sites.{site}] with the url of its vault, and credentials that can read it."
             raise SettingsError(f"moves/{self._mover.relocation}.toml", f"has no way to {site}", fix)
-        return Ciphertexts(store=open_way(self._mover.session.node.directory, way))
+        prefix = b"" if self._is_site else archive_prefix(self._mover.relocation)
+        return Ciphertexts(store=open_way(self._mover.session.node.directory, way), prefix=prefix)
 
     def _buried(self, course: Course, handle: str) -> bool:
         """Whether the newest inventory of a site that stands in the ledger has a tombstone of it."""

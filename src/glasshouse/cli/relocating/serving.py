@@ -3,6 +3,7 @@
 import contextlib
 import threading
 
+from glasshouse_verify.region import Origin
 from glasshouse_verify.relocation_check import SAMPLE
 from starlette.routing import BaseRoute
 
@@ -13,6 +14,8 @@ from glasshouse.regions.placing import Place
 from glasshouse.relocation.course import Course
 from glasshouse.relocation.giving import Giver, Holdings
 from glasshouse.relocation.holding import FenceRows, SiteHoldings
+from glasshouse.relocation.holding_archive import ArchiveHoldings
+from glasshouse.relocation.landing import Landings
 from glasshouse.relocation.opening_server import opening_routes
 from glasshouse.relocation.plan import read_plan
 
@@ -34,7 +37,11 @@ def supervisor_routes(node: Node, place: Place, stack: contextlib.ExitStack) -> 
             return session.follow()
 
     def holdings(course: Course) -> Holdings:
-        return SiteHoldings(place=place, course=course, directory=node.data / MOVES / course.id)
+        directory = node.data / MOVES / course.id
+        if course.moving.source == Origin.SITE:
+            return SiteHoldings(place=place, course=course, directory=directory)
+        landings = Landings(database=place.database, relocation=course.id)
+        return ArchiveHoldings(place=place, landings=landings, course=course, directory=directory)
 
     def draws(relocation: str) -> int | None:
         giving = read_plan(node.directory, relocation).giving
