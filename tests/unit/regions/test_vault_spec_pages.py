@@ -8,6 +8,7 @@ from workshop import REPOSITORY
 from world import NOW, digest
 
 from glasshouse.regions.batch import Answer, Batch, Item, format_answer, format_batch, parse_answer, parse_batch
+from glasshouse.regions.customers.moving import Account, Page, Used, format_page, parse_page
 from glasshouse.regions.journal import START, Event, Kind, extended
 from glasshouse.regions.receipts import Facts
 
@@ -86,3 +87,21 @@ def test_every_kind_of_event_is_explained() -> None:
     text = (SPEC / "journal.md").read_text()
     assert [kind for kind in Kind if f"| `{kind}` |" not in text] == []
     assert base64.b64encode(bytes(64)).decode() in (SPEC / "peer-http.md").read_text()
+
+
+def test_the_accounts() -> None:
+    account = Account(
+        id="kookaburra",
+        country="AU",
+        token_sha256=digest(b"token"),
+        enrolled=NOW,
+        changed=NOW * 1_000,
+        off=False,
+        categories_off=("telemetry",),
+        public_key=bytes(range(32)),
+        bytes_per_day=1_000_000,
+        used=Used(day=NOW // 86_400, bytes=700),
+    )
+    page = Page(customers=(account,))
+    assert block("peer-http", "customers") == format_page(page).decode()
+    assert parse_page(format_page(page)) == page
