@@ -59,8 +59,8 @@ def read_events(place: Place, site: str, after: int, limit: int) -> list[tuple[E
 def read_items(place: Place, after: int, before: int, unwrapping: Unwrapping | None = None) -> list[Item]:
     """What follows in this site's own journal on position `after`, below `before`, as much as one batch holds.
 
-    A data key that this site cannot open by itself any more is opened by `unwrapping`, at a site that is left. Raises
-    KeysUnavailable for one elsewhere, ObjectMissing for an object that the vault has lost.
+    A data key that this site cannot open by itself any more is opened by `unwrapping`. Raises what that raises, and
+    ObjectMissing for an object that the vault has lost.
     """
     rules = place.rules()
     found, riding = [], 0

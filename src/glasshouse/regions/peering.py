@@ -42,7 +42,9 @@ class Replication:
             gone = [self._replicators.pop(peer) for peer in set(self._replicators) - set(peers)]
             for peer in peers:
                 if peer not in self._replicators:
-                    made = Replicator(self._place, self._receipts, peer, self._own, self._unwrapping)
+                    made = Replicator(
+                        self._place, self._receipts, peer, self._own, self._unwrapping, able=lambda: self.able
+                    )
                     self._replicators[peer] = made
                     if self._running:
                         made.__enter__()

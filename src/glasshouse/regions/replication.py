@@ -208,12 +208,22 @@ class Receipts:
 
 
 class Replicator:
-    """Pushes the journal to one peer, in a thread of its own. Use as a context manager."""
+    """Pushes the journal to one peer, in a thread of its own. Use as a context manager.
+
+    `able` says whether other peers, as many as a receipt needs, answer where this one does not.
+    """
 
     def __init__(
-        self, place: Place, receipts: Receipts, peer: str, own: Credentials, unwrapping: Unwrapping | None = None
+        self,
+        place: Place,
+        receipts: Receipts,
+        peer: str,
+        own: Credentials,
+        unwrapping: Unwrapping | None = None,
+        able: Callable[[], bool] = lambda: False,
     ) -> None:
         self._place = place
+        self._able = able
         self._receipts = receipts
         self._own = own
         self._unwrapping = unwrapping
@@ -288,8 +298,8 @@ class Replicator:
     def _fell_out(self, error: Exception) -> None:
         self.up.clear()
         with contextlib.suppress(SiteRefused):
-            if self._place.rules().rules.replicas == 1:
-                # Nobody waits for a peer, least of all at a site that is left.
+            if self._able() or self._place.rules().rules.replicas == 1:
+                # Nobody waits for this peer: others sign what is under way, or none has to.
                 return
         self._receipts.fail(Short(f"another site of the region cannot store the object now: {error}"))
 

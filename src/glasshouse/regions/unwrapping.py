@@ -1,8 +1,8 @@
-"""Data keys that a site cannot open by itself any more, for the sites that take over from it.
+"""Data keys that a site cannot open by itself any more, for sites that take over from it or join its region late.
 
-In dual custody the custodian opens its layer, for the job `relocation`, and counts every one. What was opened for one
-of the sites stays in memory for a minute, for the others, which follow close behind, and for what is sent again: so
-each is asked for once, as long as they do.
+In dual custody the custodian opens its layer, for the job `relocation` or `repair`, and counts every one. What was
+opened for one of the sites stays in memory for a minute, for the others, which follow close behind, and for what is
+sent again: so each is asked for once, as long as they do.
 """
 
 import threading
@@ -14,13 +14,14 @@ from glasshouse_verify.codec import Digest, Identifier, Text
 
 from glasshouse.regions.custody_request import Item, Reason
 from glasshouse.regions.errors import JournalConflict, KeysUnavailable
-from glasshouse.regions.jobs import RELOCATION
+from glasshouse.regions.jobs import RELOCATION, REPAIR
 from glasshouse.regions.placing import Place
 from glasshouse.regions.wrapping import Wrapping
 
 MAX_KEPT = 4_096
 KEPT_SECONDS = 60.0
-JOB = Reason(job=Identifier(RELOCATION))
+LEAVING = Reason(job=Identifier(RELOCATION))
+JOINING = Reason(job=Identifier(REPAIR))
 
 
 class Unwrapping:
@@ -33,7 +34,7 @@ class Unwrapping:
     def open(self, rows: Mapping[str, Mapping[str, object]]) -> dict[str, bytes]:
         """Data keys by handle, of rows with the columns `custodian`, `wrapped` and `wrapped_by`.
 
-        Raises KeysUnavailable where this site is not being left, CustodyRefused, CustodyUnavailable, WrappingBroken.
+        Raises KeysUnavailable at a site that knows no custodian, CustodyRefused, CustodyUnavailable, WrappingBroken.
         """
         with self._lock:
             self._forget()
@@ -47,12 +48,12 @@ class Unwrapping:
 
     def _ask(self, handles: Sequence[str], rows: Mapping[str, Mapping[str, object]]) -> dict[str, bytes]:
         rules, custodian = self._place.rules(), self._place.custodian()
-        if rules.moving is None or rules.left is not None or custodian is None:
-            text = f"the data key of {handles[0][:16]}… opens with the custodian only"
-            raise KeysUnavailable(f"{text}; have it unwrapped as a job")
+        if custodian is None:
+            raise KeysUnavailable(f"the data key of {handles[0][:16]}… opens with the custodian only")
+        reason = JOINING if rules.moving is None or rules.left is not None else LEAVING
         items = [Item(handle=Digest(handle), blob=_bytes(rows[handle]["wrapped"])) for handle in handles]
         found, wrapper = {}, self._place.wrapper()
-        for handle, inner in zip(handles, custodian.unwrap(items, JOB), strict=True):
+        for handle, inner in zip(handles, custodian.unwrap(items, reason), strict=True):
             row = rows[handle]
             wrapping = Wrapping(
                 key_id=Text(str(row["wrapped_by"])),
