@@ -16,7 +16,7 @@ from glasshouse_verify.report import Report
 from glasshouse_verify.shards import Sharded
 from glasshouse_verify.statement import Use, make_statement
 from onlookers import alarms
-from region_examples import region, sharded
+from region_examples import inventory, region, sharded
 from world import DAY, NOW, USES, World, charter_key, digest, seeded
 
 from glasshouse.relocation.course import Course
@@ -122,11 +122,8 @@ class MoveWorld(World):
 
     def members(self, step: Step, party: str, site: str | None) -> dict[str, Any]:
         """What an honest party says in a step."""
-        here, inventory = {"site": OLD}, {"inventory": digest(b"inventory")}
-        here_with = {**here, "rows": self.rows, "size": self.size} | (
-            inventory if self.source_kind == Origin.SITE else {}
-        )
-        course = self.course
+        course, here = self.course, {"site": OLD}
+        held = {"rows": self.rows, "size": self.size}
         match step:
             case Step.SCOPE:
                 return {**here, "to": TO, "source": self.source_kind, "document": digest(b"scope document")}
@@ -135,14 +132,16 @@ class MoveWorld(World):
             case Step.OPEN:
                 return {**here, "epoch": 7, "charter": self.history.chain.newest.id}
             case Step.SOURCE:
-                return {**here_with, "epoch": 7}
+                return {**here, **held, "epoch": 7} | self.inventory(OLD, 7)
             case Step.LISTING:
                 return {**here, "rows": self.rows}
             case Step.FENCE:
-                return {**here_with, "epoch": 8, "refused": 41, "at_ms": self.now * 1_000}
+                now = {"refused": 41, "at_ms": self.now * 1_000}
+                return {**here, **held, "epoch": 8, **now} | self.inventory(OLD, 8)
             case Step.ARRIVAL:
                 sealed = rows(f"sealed at {site}", self.rows.size)
-                return {**here_with, "site": site, "sealed": sealed, "at_ms": self.now * 1_000 + 800}
+                arrived = {"site": site, "sealed": sealed, "at_ms": self.now * 1_000 + 800}
+                return {**arrived, **held} | self.inventory(str(site), 8)
             case Step.REVEAL:
                 return {"secret": secret_of(party)}
             case Step.COUNTERSIGN:
@@ -162,6 +161,14 @@ class MoveWorld(World):
                 return {**here, "tried": {"reads": count, "writes": count}, "until": until}
             case _:
                 return {"faults": (Fault(site="zurich-2", text="other bytes", handle=digest(b"handle")),)}
+
+    def inventory(self, site: str, epoch: int, **changes: Any) -> dict[str, Any]:
+        """The inventory that a site logs before it says the same in a step; a store logs none."""
+        if self.source_kind == Origin.STORE:
+            return {}
+        fields = {"site": site, "epoch": epoch, "held": self.rows, "time": self.now, "previous": digest(b"before")}
+        said = replace(inventory(), charter=self.history.chain.newest.id, **(fields | changes))
+        return {"inventory": self.post(make_statement(Use.INVENTORY, said), site)}
 
     def take(self, step: Step) -> None:
         """One step of an honest move, by everybody who has to say it, an hour after the one before."""

@@ -80,10 +80,20 @@ class Course:
         return self._links[0][0]
 
     @property
+    def links(self) -> list[Link]:
+        """The charters that let the region move so, in order."""
+        return [link for link, _ in self._links]
+
+    @property
     def closing(self) -> Link | None:
-        """The amendment that closed it: the first after which the region does not move so any more."""
+        """The amendment that closed it: the first that has the region without this move and without the old site."""
         last = self._links[-1][0].index if self._links else self.history.size
-        return next((link for link in self.history.chain.links if link.index > last), None)
+        return next((link for link in self.history.chain.links if link.index > last and self.is_left(link)), None)
+
+    def is_left(self, link: Link) -> bool:
+        """Whether a charter has the region, and the old site not as one of its sites."""
+        region = None if self.region is None else _regions(link).get(self.region)
+        return region is not None and self.moving.site not in region.sites
 
     def terms_at(self, index: int) -> Region:
         """The region by the last charter in force at an entry that has this move, else by the first one."""
@@ -399,9 +409,9 @@ def _line(history: History, region: Identifier, promised: int, moving: Moving | 
     )
 
 
-def moves(history: History) -> list[Identifier]:
+def courses(history: History) -> list[Course]:
     """The moves that some charter has opened, by when it did."""
-    return list(dict.fromkeys(moving.id for _, moving in _moves(history)))
+    return [Course(history, move) for move in dict.fromkeys(moving.id for _, moving in _moves(history))]
 
 
 def _moves(history: History) -> Iterator[tuple[Identifier, Moving]]:

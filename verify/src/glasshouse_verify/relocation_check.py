@@ -47,7 +47,7 @@ SAMPLE = 4_603
 WATCH_SECONDS = 90_000
 OLD_SITE = frozenset({Step.SCOPE, Step.OPEN, Step.SOURCE, Step.FENCE, Step.QUARANTINE, Step.ERASURE})
 # What a step follows on, or on an earlier one of its own: that of the table above it, but for the last.
-_ORDER = [step for step in Step if step not in (Step.PROGRAMME, Step.REFUSAL, Step.ALARM)]
+_ORDER: list[Step] = [step for step in Step if step not in (Step.PROGRAMME, Step.REFUSAL, Step.ALARM)]
 FOLLOWS = dict(zip(_ORDER[1:], _ORDER, strict=False)) | {Step.WATCH: Step.ERASURE}
 _LIMITS = {
     "opened": "What the scope says of replicas, backups and caches is the old site's word.",
@@ -181,9 +181,10 @@ class _Check(Ground):
         last, times = self._last(Step.WATCH).says, [e.says.time for e in self._told(Step.ERASURE, Step.WATCH)]
         end, gap = times[0] + self._moving.watch, max(after - before for before, after in pairwise(times))
         must(gap <= WATCH_SECONDS, f"for {gap} s nobody watched", Undecided)
-        must(last.tried and all(last.tried.values()), "nothing was tried at the old site", Undecided)
+        refused = sum(count for kind, count in last.tried.items() if not kind.endswith("-unreached"))
+        must(refused, f"nothing was refused at {last.site}: it could not be reached", Undecided)
         must(last.time >= end, f"not ended yet: watched until {utc(last.time)}, to be until {utc(end)}", Undecided)
-        text = f"{last.site} refused {sum(last.tried.values())} attempts until {utc(last.time)}"
+        text = f"{last.site} refused {refused} attempts until {utc(last.time)}"
         return Claim(text=text, by=(last.party,), when=last.time)
 
     # What the claims share

@@ -18,6 +18,10 @@ from glasshouse.supervision.rules import (
     inventory_sites,
     provenance,
     releases,
+    relocation_dates,
+    relocation_erasure,
+    relocation_rows,
+    relocation_steps,
     revocations,
     source_history,
     traps,
@@ -44,6 +48,10 @@ RULES: dict[str, Check] = {
         inventory_rows,
         inventory_counts,
         inventory_dates,
+        relocation_steps,
+        relocation_rows,
+        relocation_erasure,
+        relocation_dates,
         availability,
     )
 }
