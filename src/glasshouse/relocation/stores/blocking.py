@@ -6,7 +6,7 @@ Reading an object costs some 80 µs of processor time, and botocore a millisecon
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlsplit
 
 import httptools
@@ -35,7 +35,14 @@ class BlockingReader:
 
     def read(self, key: bytes, version: str | None) -> Iterator[bytes]:
         """An object in pieces. Raises ObjectMissing, Forbidden, Unavailable at the call; Unavailable on the way."""
-        path, query = path_of(self._root, key), version_of(version)
+        return self._get(path_of(self._root, key), version_of(version), key)
+
+    def ask(self, query: Mapping[str, str]) -> bytes:
+        """What the bucket itself answers to a query, such as a page of a listing. Raises as `read`."""
+        text = "&".join(f"{name}={quote(value, safe='~')}" for name, value in sorted(query.items()))
+        return b"".join(self._get(self._root, text, b""))
+
+    def _get(self, path: str, query: str, key: bytes) -> Iterator[bytes]:
         trouble: Exception = Unavailable(self._name)
         for _ in range(_ATTEMPTS):
             try:
@@ -49,18 +56,18 @@ class BlockingReader:
             trouble = answered(self._name, answer.status, first + b"".join(self._pieces(b"", answer)), "GET", key)
             if not isinstance(trouble, Unavailable):
                 raise trouble
-        raise Unavailable(f"{self._name}: reading {key!r}: {trouble}") from trouble
+        raise Unavailable(f"{self._name}: {trouble}") from trouble
 
     def _send(self, path: str, query: str) -> "_Answer":
-        connection: socket.socket | None = getattr(self._own, "free", None)
+        connection: _Connection | None = getattr(self._own, "free", None)
         self._own.free = None
         if connection is None:
-            connection = socket.create_connection((self._host, self._port), timeout=ANSWER_SECONDS)
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_hostname=self._host)
+            plain = socket.create_connection((self._host, self._port), timeout=ANSWER_SECONDS)
+            tls = self._tls
+            connection = _Connection(plain if tls is None else tls.wrap_socket(plain, server_hostname=self._host))
         with self._lock:
             head = self._signing.head("GET", path, query)
-        connection.sendall(head)
+        connection.socket.sendall(head)
         return _Answer(connection)
 
     def _pieces(self, first: bytes, answer: "_Answer") -> Iterator[bytes]:
@@ -73,40 +80,68 @@ class BlockingReader:
             raise Unavailable(f"{self._name}: {error}") from error
         finally:
             # What is left of half an answer is of no use to the next request.
-            if answer.whole and answer.stays and getattr(self._own, "free", None) is None:
+            if answer.reusable and getattr(self._own, "free", None) is None:
                 self._own.free = answer.connection
             else:
-                answer.connection.close()
+                answer.connection.socket.close()
+
+
+class _Connection:
+    """A socket that is closed when nobody holds it any more: with its thread, its reader, or an answer not read."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+
+    def __del__(self) -> None:
+        self.socket.close()
+
+
+class _Parsed:
+    """What has come of one response. It does not hold the connection: parser and this hold each other."""
+
+    def __init__(self) -> None:
+        self.whole = self.stays = False
+        self.status = 0
+        self.held: list[bytes] = []
+        self.parser = httptools.HttpResponseParser(self)
+
+    def on_headers_complete(self) -> None:
+        self.status = self.parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        self.held.append(body)
+
+    def on_message_complete(self) -> None:
+        self.whole, self.stays = True, self.parser.should_keep_alive()
 
 
 class _Answer:
-    """One response, read from a socket."""
+    """One response, read from a connection."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: _Connection) -> None:
         self.connection = connection
-        self.whole = self.stays = False
-        self.status = 0
-        self._held: list[bytes] = []
-        self._parser = httptools.HttpResponseParser(self)
+        self._parsed = _Parsed()
 
-    def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
+    @property
+    def status(self) -> int:
+        """Of HTTP, once something has come."""
+        return self._parsed.status
 
-    def on_body(self, body: bytes) -> None:
-        self._held.append(body)
-
-    def on_message_complete(self) -> None:
-        self.whole, self.stays = True, self._parser.should_keep_alive()
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection is good for another request."""
+        return self._parsed.whole and self._parsed.stays
 
     def more(self) -> bytes:
         """What comes next; empty at the end. Raises Unavailable and OSError."""
-        while not (self._held or self.whole):
-            received = self.connection.recv(_RECEIVED_BYTES)
+        parsed = self._parsed
+        while not (parsed.held or parsed.whole):
+            received = self.connection.socket.recv(_RECEIVED_BYTES)
             if not received:
                 raise Unavailable("the store closed the connection before its answer was whole")
             try:
-                self._parser.feed_data(received)
+                parsed.parser.feed_data(received)
             except httptools.HttpParserError as error:
                 raise Unavailable(f"the store's answer is no HTTP: {error}") from error
-        held, self._held = self._held, []
+        held, parsed.held = parsed.held, []
         return b"".join(held)

@@ -1,29 +1,26 @@
-"""An S3 bucket as a store, through botocore, which is faithful to every legal key.
+"""An S3 bucket as a store: every legal key, every version.
 
-Listings are asked for with encoding-type=url, since XML cannot carry every character that a key may have, and read here
-rather than by botocore: it sorts versions and delete markers into two lists, and so loses which came first.
+What is asked of very many objects, listings and contents, goes by our own requests (blocking.py): botocore spends a
+millisecond on each, and sorts versions and delete markers into two lists, so that it is lost which came first. What
+changes a bucket goes through botocore, which loads in half a second, when it is first needed.
 """
 
 import base64
 import contextlib
-import datetime
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import unquote_to_bytes
-from xml.etree import ElementTree
 
 import botocore.exceptions
 import botocore.parsers
-import botocore.session
-from botocore.config import Config
 
 from glasshouse.relocation.errors import Forbidden, InvalidInput, RelocationError, StoreLied, Unavailable
 from glasshouse.relocation.stores import probe
 from glasshouse.relocation.stores.addresses import Bucket, Credentials
 from glasshouse.relocation.stores.blocking import BlockingReader
 from glasshouse.relocation.stores.interface import MAX_KEY_BYTES, Capabilities, Locked, Upload, Version
+from glasshouse.relocation.stores.pages import Entry, Page, parse_page
 from glasshouse.storage.errors import ObjectConflict, ObjectMissing
 
 _ERASED_AT_ONCE = 1_000
@@ -33,22 +30,20 @@ _DELETES = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
 _MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchUpload", "MethodNotAllowed", "404", "405"}
 _CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
 _FORBIDDEN = {"AccessDenied", "AllAccessDisabled", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
-_SETTINGS = Config(
-    signature_version="s3v4",
-    s3={"addressing_style": "path"},
-    connect_timeout=10,
-    read_timeout=60,
-    retries={"mode": "standard", "total_max_attempts": 4},
-    max_pool_connections=32,
-    request_checksum_calculation="when_required",
-    response_checksum_validation="when_required",
-    ignore_configured_endpoint_urls=True,
-)
-
+_SETTINGS: Mapping[str, Any] = {
+    "signature_version": "s3v4",
+    "s3": {"addressing_style": "path"},
+    "connect_timeout": 10,
+    "read_timeout": 60,
+    "retries": {"mode": "standard", "total_max_attempts": 4},
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+    "ignore_configured_endpoint_urls": True,
+}
 
 # A class with a method `list` cannot say list[…].
 _Kept: TypeAlias = list[Locked]
-_Entries: TypeAlias = "list[_Entry]"
+_Entries: TypeAlias = list[Entry]
 
 
 class S3Bucket:
@@ -57,17 +52,6 @@ class S3Bucket:
     def __init__(self, url: str, bucket: Bucket, credentials: Credentials) -> None:
         self.url, self.bucket, self.credentials = url, bucket, credentials
         self._name = bucket.name
-        self._client: Any = botocore.session.Session().create_client(
-            "s3",
-            region_name=bucket.region,
-            endpoint_url=bucket.endpoint,
-            aws_access_key_id=credentials.access_key,
-            aws_secret_access_key=credentials.secret_key,
-            aws_session_token=credentials.session_token,
-            config=_SETTINGS,
-        )
-        for operation in ("ListObjectsV2", "ListObjectVersions", "ListMultipartUploads"):
-            self._client.meta.events.register(f"before-parse.s3.{operation}", _keep_page)
         self._reader = BlockingReader(bucket, credentials)
         self._versioned: bool | None = None
 
@@ -81,7 +65,7 @@ class S3Bucket:
                 yield from _oldest_first(held)
                 last = held[0].key
                 held = []
-            if entry.key <= last:
+            if entry.key <= last or (held and not self.versioned):
                 raise StoreLied(f"{self.url} lists {entry.key!r} after {last!r}: its order is not that of the keys")
             if upto is not None and entry.key > upto:
                 return
@@ -92,38 +76,57 @@ class S3Bucket:
     def versioned(self) -> bool:
         """Whether the bucket has, or once had, versions. Raises Forbidden where these credentials may not ask."""
         if self._versioned is None:
-            self._versioned = "Status" in self._call("get_bucket_versioning", "asking for its versioning")
+            self._versioned = "Status" in self._page({"versioning": ""}).ends
         return self._versioned
 
-    def _object_pages(self, after: bytes | None) -> Iterator["_Page"]:
-        query: dict[str, str] = {"StartAfter": _text(after)} if after else {}
+    @functools.cached_property
+    def _client(self) -> Any:
+        import botocore.session
+        from botocore.config import Config
+
+        return botocore.session.Session().create_client(
+            "s3",
+            region_name=self.bucket.region,
+            endpoint_url=self.bucket.endpoint,
+            aws_access_key_id=self.credentials.access_key,
+            aws_secret_access_key=self.credentials.secret_key,
+            aws_session_token=self.credentials.session_token,
+            config=Config(**_SETTINGS),
+        )
+
+    def _object_pages(self, after: bytes | None) -> Iterator[Page]:
+        query: dict[str, str] = {"start-after": _text(after)} if after else {}
         while True:
-            page = self._page("list_objects_v2", **query)
+            page = self._page({"list-type": "2", "encoding-type": "url", **query})
             yield page
             if not page.truncated:
                 return
             token = page.ends.get("NextContinuationToken")
-            if not token or token == query.get("ContinuationToken"):
+            if not token or token == query.get("continuation-token"):
                 raise StoreLied(f"{self.url} says that its list goes on, and not where")
-            query = {"ContinuationToken": token}
+            query = {"continuation-token": token}
 
-    def _version_pages(self, after: bytes | None) -> Iterator["_Page"]:
-        query: dict[str, str] = {"KeyMarker": _text(after)} if after else {}
+    def _version_pages(self, after: bytes | None) -> Iterator[Page]:
+        query: dict[str, str] = {"key-marker": _text(after)} if after else {}
         while True:
-            page = self._page("list_object_versions", **query)
+            page = self._page({"versions": "", "encoding-type": "url", **query})
             yield page
             if not page.truncated:
                 return
-            place = {"KeyMarker": _text(page.decoded(page.ends.get("NextKeyMarker", "")))}
+            place = {"key-marker": _text(page.decoded(page.ends.get("NextKeyMarker", "")))}
             if version := page.ends.get("NextVersionIdMarker"):
-                place["VersionIdMarker"] = version
-            if not place["KeyMarker"] or place == query:
+                place["version-id-marker"] = version
+            if not place["key-marker"] or place == query:
                 raise StoreLied(f"{self.url} says that its list goes on, and not where")
             query = place
 
-    def _page(self, operation: str, **query: str) -> "_Page":
-        page: _Page = self._call(operation, "listing", EncodingType="url", **query)[_PAGE]
-        return page
+    def _page(self, query: Mapping[str, str]) -> Page:
+        try:
+            return parse_page(self._reader.ask(query))
+        except ObjectMissing:
+            raise Unavailable(f"{self.url}: there is no such bucket") from None
+        except StoreLied as error:
+            raise StoreLied(f"{self.url} answers with {error}") from None
 
     def read(self, version: Version) -> Iterator[bytes]:
         """See Store."""
@@ -186,13 +189,13 @@ class S3Bucket:
         """See Store."""
         query: dict[str, str] = {}
         while True:
-            page = self._page("list_multipart_uploads", **query)
+            page = self._page({"uploads": "", "encoding-type": "url", **query})
             for entry in page.entries:
                 yield Upload(key=entry.key, id=entry.upload, begun=entry.modified)
             if not page.truncated:
                 return
-            place = {"KeyMarker": _text(page.decoded(page.ends.get("NextKeyMarker", "")))}
-            place["UploadIdMarker"] = page.ends.get("NextUploadIdMarker", "")
+            place = {"key-marker": _text(page.decoded(page.ends.get("NextKeyMarker", "")))}
+            place["upload-id-marker"] = page.ends.get("NextUploadIdMarker", "")
             if place == query:
                 raise StoreLied(f"{self.url} says that its list of uploads goes on, and not where")
             query = place
@@ -242,7 +245,7 @@ class S3Bucket:
         """See Store."""
         versions = locks = None
         with contextlib.suppress(Forbidden):
-            versions = self._call("get_bucket_versioning", "asking for its versioning").get("Status") == "Enabled"
+            versions = self._page({"versioning": ""}).ends.get("Status") == "Enabled"
         with contextlib.suppress(RelocationError, ObjectMissing):
             found = self._call("get_object_lock_configuration", "asking for locks").get("ObjectLockConfiguration", {})
             locks = found.get("ObjectLockEnabled") == "Enabled"
@@ -273,89 +276,7 @@ class S3Bucket:
             raise Unavailable(f"{self.url}: {doing}: {error}") from error
 
 
-# --- pages of listings ---------------------------------------------------------------------------------------------
-
-_PAGE = "GlasshousePage"
-_ENTRIES = {"Contents", "Version", "DeleteMarker", "Upload"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Entry:
-    key: bytes
-    version: str | None
-    marker: bool
-    size: int
-    modified: int
-    tag: str
-    upload: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Page:
-    """One answer: its entries in their order, and the members that say how it goes on."""
-
-    entries: Sequence[_Entry]
-    ends: Mapping[str, str]
-
-    @property
-    def truncated(self) -> bool:
-        return self.ends.get("IsTruncated", "false").lower() == "true"
-
-    def decoded(self, text: str) -> bytes:
-        return _decoded(text, self.ends.get("EncodingType") == "url")
-
-
-def _keep_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """Read a list from the answer's own bytes, before botocore does."""
-    if response_dict["status_code"] == 200:
-        customized_response_dict[_PAGE] = parse_page(response_dict["body"])
-        # botocore would read all of it once more, ten times as slowly.
-        response_dict["body"] = b"<ListBucketResult/>"
-
-
-def parse_page(body: bytes) -> _Page:
-    """Read one page of a listing. Raises StoreLied where it is none."""
-    try:
-        root = ElementTree.fromstring(body)  # noqa: S314  expat refuses entities that grow, and reads no others
-    except ElementTree.ParseError as error:
-        reason = f"a list that is no XML ({error}): it does not honour encoding-type=url, and has a key that needs it"
-        raise StoreLied(reason) from None
-    ends = {_tag(child): child.text or "" for child in root if not len(child)}
-    encoded = ends.get("EncodingType") == "url"
-    entries = []
-    for child in root:
-        kind = _tag(child)
-        if kind in _ENTRIES:
-            members = {_tag(member): member.text or "" for member in child}
-            entries.append(_entry(kind, members, encoded))
-    return _Page(entries=entries, ends=ends)
-
-
-def _entry(kind: str, members: Mapping[str, str], encoded: bool) -> _Entry:
-    try:
-        date = members["Initiated"] if kind == "Upload" else members["LastModified"]
-        return _Entry(
-            key=_decoded(members["Key"], encoded),
-            version=members.get("VersionId"),
-            marker=kind == "DeleteMarker",
-            size=int(members.get("Size", "0")),
-            modified=int(datetime.datetime.fromisoformat(date).timestamp() * 1000),
-            tag=members.get("ETag", ""),
-            upload=members.get("UploadId", ""),
-        )
-    except (KeyError, ValueError) as error:
-        raise StoreLied(f"a list with an entry that lacks or garbles {error}") from None
-
-
-def _tag(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _decoded(text: str, encoded: bool) -> bytes:
-    return unquote_to_bytes(text.replace("+", " ")) if encoded else text.encode()
-
-
-def _oldest_first(entries: Sequence[_Entry]) -> Iterator[Version]:
+def _oldest_first(entries: Sequence[Entry]) -> Iterator[Version]:
     """The versions of one key, which a list has newest first."""
     for ordinal, entry in enumerate(reversed(entries)):
         yield Version(
