@@ -54,13 +54,14 @@ class MoveWorld(World):
         self.source_kind = source
         sites = (OLD,) if source == Origin.SITE else TO
         keys = {name: charter_key(seeded(name), name, SITE_USES) for name in (OLD, *TO)}
+        at_bern = {seeded("acme-moves").keyid: charter_key(seeded("acme-moves"), "bern", ["relocation"])}
         watching = {
             name: {"keys": {seeded(name).keyid: {"uses": [*USES[name], "relocation"]}}}
             for name in ("lab", "second", "ngo")
         }
         patch = {
             "parties": {
-                "acme": {"keys": {seeded(name).keyid: key for name, key in keys.items()}},
+                "acme": {"keys": {seeded(name).keyid: key for name, key in keys.items()} | at_bern},
                 "council": {"name": "Council", "roles": [], "keys": {}},
                 **watching,
             },
@@ -68,7 +69,7 @@ class MoveWorld(World):
             "regions": {"au": encode(self.region(sites))},
         }
         super().__init__(**apply_patch(patch, changes))
-        self.keys |= {name: seeded(name) for name in keys}
+        self.keys |= {name: seeded(name) for name in (*keys, "acme-moves")}
         self.rows, self.size = rows("rows", 20_000), 81_920_000
 
     def region(self, sites: tuple[str, ...]) -> Region:
@@ -116,12 +117,13 @@ class MoveWorld(World):
         signer = signer or (site if step == Step.ARRIVAL else key if party == spoken else party)
         if "previous" not in changes:
             changes["previous"] = self.course.before(step, party, site, self.now)
+        changes["previous"] = tuple(sorted(changes["previous"]))
         fields = {"party": party, "region": "au", "relocation": MOVE, "step": step, "time": self.now}
-        said = Relocation(**(fields | self.members(step, party, site) | changes))
+        said = Relocation(**(fields | self.members(step, party, site, changes) | changes))
         return self.post(make_statement(Use.RELOCATION, said), signer)
 
-    def members(self, step: Step, party: str, site: str | None) -> dict[str, Any]:
-        """What an honest party says in a step."""
+    def members(self, step: Step, party: str, site: str | None, given: dict[str, Any]) -> dict[str, Any]:
+        """What an honest party says in a step, of what is not `given`."""
         course, here = self.course, {"site": OLD}
         held = {"rows": self.rows, "size": self.size}
         match step:
@@ -132,20 +134,21 @@ class MoveWorld(World):
             case Step.OPEN:
                 return {**here, "epoch": 7, "charter": self.history.chain.newest.id}
             case Step.SOURCE:
-                return {**here, **held, "epoch": 7} | self.inventory(OLD, 7)
+                return {**here, **held, "epoch": 7} | self.inventory_in(given, OLD, 7)
             case Step.LISTING:
                 return {**here, "rows": self.rows}
             case Step.FENCE:
                 now = {"refused": 41, "at_ms": self.now * 1_000}
-                return {**here, **held, "epoch": 8, **now} | self.inventory(OLD, 8)
+                return {**here, **held, "epoch": 8, **now} | self.inventory_in(given, OLD, 8)
             case Step.ARRIVAL:
                 sealed = rows(f"sealed at {site}", self.rows.size)
                 arrived = {"site": site, "sealed": sealed, "at_ms": self.now * 1_000 + 800}
-                return {**arrived, **held} | self.inventory(str(site), 8)
+                return {**arrived, **held} | self.inventory_in(given, str(site), 8)
             case Step.REVEAL:
                 return {"secret": secret_of(party)}
             case Step.COUNTERSIGN:
-                return {"seed": course.seed(), "read": dict.fromkeys(TO, SAMPLE), "full": False}
+                seed = given.get("seed") or course.seed()
+                return {"seed": seed, "read": dict.fromkeys(TO, SAMPLE), "full": False}
             case Step.QUARANTINE:
                 return {**here, "until": self.now + 7 * DAY}
             case Step.ERASURE:
@@ -153,14 +156,36 @@ class MoveWorld(World):
                 link = self.history.chain.newest
                 return {**here, "charter": link.id, "erased": erased, "remains": (), "rows": sharded([])}
             case Step.RESAMPLE:
-                erasure = course.need(Step.ERASURE)
-                return {"seed": course.seed(erasure.id), "read": dict.fromkeys(TO, SAMPLE), "full": False}
+                seed = given.get("seed") or course.seed(course.need(Step.ERASURE).id)
+                return {"seed": seed, "read": dict.fromkeys(TO, SAMPLE), "full": False}
             case Step.WATCH:
+                if "until" in given:
+                    return here
                 until = course.records(Step.ERASURE)[0].predicate.time + course.moving.watch
                 count = 96 * (1 + len(course.records(Step.WATCH)))
                 return {**here, "tried": {"reads": count, "writes": count}, "until": until}
             case _:
                 return {"faults": (Fault(site="zurich-2", text="other bytes", handle=digest(b"handle")),)}
+
+    def honest(self, step: Step) -> tuple[str, str | None]:
+        """Who says a step, and for which site where one of several does."""
+        arriving = step == Step.ARRIVAL
+        return ("acme", TO[0]) if arriving else (PARTIES[step][0], None)
+
+    def enough(self, step: Step, site: str | None) -> dict[str, Any]:
+        """What a step says of what is not there yet, when it comes before its time."""
+        found: dict[str, Any] = {} if site is None else {"site": site}
+        if step in (Step.COUNTERSIGN, Step.RESAMPLE):
+            found["seed"] = digest(b"seed")
+        if step == Step.WATCH:
+            found |= {"tried": {"reads": 1}, "until": self.now}
+        return found
+
+    def programme(self, promised: int) -> str:
+        """The vendor promises that Australia's data will have moved."""
+        members = {"party": "acme", "region": "au", "relocation": MOVE, "step": Step.PROGRAMME, "time": self.now}
+        said = Relocation(previous=(), promised={"au": promised}, **members)
+        return self.post(make_statement(Use.RELOCATION, said), OLD)
 
     def inventory(self, site: str, epoch: int, **changes: Any) -> dict[str, Any]:
         """The inventory that a site logs before it says the same in a step; a store logs none."""
@@ -169,6 +194,9 @@ class MoveWorld(World):
         fields = {"site": site, "epoch": epoch, "held": self.rows, "time": self.now, "previous": digest(b"before")}
         said = replace(inventory(), charter=self.history.chain.newest.id, **(fields | changes))
         return {"inventory": self.post(make_statement(Use.INVENTORY, said), site)}
+
+    def inventory_in(self, given: dict[str, Any], site: str, epoch: int) -> dict[str, Any]:
+        return {} if "inventory" in given else self.inventory(site, epoch)
 
     def take(self, step: Step) -> None:
         """One step of an honest move, by everybody who has to say it, an hour after the one before."""

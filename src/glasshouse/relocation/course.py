@@ -206,7 +206,13 @@ class Course:
         if newest is None:
             return str(Step.PROGRAMME)
         step: Step = newest.predicate.step
-        return ENDED if step == Step.WATCH and newest.predicate.time >= newest.predicate.until else str(step)
+        return ENDED if self.is_watched and self.last(Step.RESAMPLE) and step != Step.ALARM else str(step)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the old site has been watched for as long as the members asked."""
+        last = self.last(Step.WATCH)
+        return last is not None and last.predicate.time >= last.predicate.until
 
     # What is to come
 
@@ -367,7 +373,7 @@ class Course:
         elif step == Step.ERASURE and self.last(step) is None and self.closing is None:
             yield Owed(step=step, party=Identifier("members"), site=site, why="no charter in force has closed it")
         elif step == Step.WATCH:
-            if self.state != ENDED:
+            if not self.is_watched:
                 yield Owed(step=step, party=party, site=site, why="the old site is to be watched until its period ends")
         elif step != Step.COMMITMENT and self.last(step) is None:
             yield Owed(step=step, party=party, site=site, why=f"{party} has not said {step}")

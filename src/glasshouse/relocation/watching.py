@@ -16,7 +16,7 @@ from glasshouse_verify.codec import Digest, Identifier, Text
 from glasshouse_verify.relocation import Fault, Relocation, Step
 
 from glasshouse.relocation.canaries import Canary, Outcome
-from glasshouse.relocation.course import ENDED, Course
+from glasshouse.relocation.course import Course
 from glasshouse.relocation.errors import InvalidInput
 from glasshouse.storage import files
 
@@ -62,7 +62,7 @@ class Watch:
         """
         there = course()
         there.before(Step.WATCH, self._party, there.moving.site, now)
-        if there.state == ENDED:
+        if there.is_watched:
             return Turn(tried=False, faults=(), said=(), ended=True)
         state = self._load(there)
         until = _until(there)

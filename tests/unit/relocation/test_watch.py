@@ -89,7 +89,7 @@ def test_it_says_once_a_day_what_was_refused_until_it_ends(watched: Watched) -> 
     ]
     last = watched.said[-1]
     assert last.until == last.time == watched.world.now
-    assert watched.world.course.state == "ended"
+    assert watched.world.course.is_watched
     assert watched.turn(watch, HOUR) == Turn(tried=False, faults=(), said=(), ended=True)
     assert len(watched.said) == days
 

@@ -9,7 +9,7 @@ from glasshouse_verify.report import utc
 from glasshouse_verify.statement import Use
 
 from glasshouse.ledger.history import History, Record
-from glasshouse.relocation.course import ENDED, Course, courses, programme
+from glasshouse.relocation.course import Course, courses, programme
 from glasshouse.supervision.rules.scene import Alarm, Scene
 
 NAME = "relocation-dates"
@@ -58,7 +58,7 @@ def _watch(course: Course, erased: Record, now: int) -> Iterator[Alarm]:
     for before, after in pairwise(watched):
         if after.predicate.time - before.predicate.time > WATCH_SECONDS:
             yield _unwatched(course, before, f"until {utc(after.predicate.time)}")
-    if course.state != ENDED and now - watched[-1].predicate.time > WATCH_SECONDS:
+    if not course.is_watched and now - watched[-1].predicate.time > WATCH_SECONDS:
         yield _unwatched(course, watched[-1], "for more than a day")
 
 
