@@ -1,4 +1,4 @@
-"""The short way with events of stored objects leads where the long one does, and takes nothing that that one refuses."""
+"""The short way with events of stored objects leads where the long one does, and takes nothing that one refuses."""
 
 from glasshouse_verify.codec import Country, Digest, Identifier, PublicKey, decode
 from glasshouse_verify.encoding import format_json, parse_json

@@ -205,6 +205,9 @@ class Intake:
             with self.place.database.transaction() as connection:
                 rows = connection.execute(QUERIES["find_held"], query).fetchall()
             handles = [bytes(row[0]).hex() for row in rows if isinstance(row[0], bytes)]
+            if handles:
+                # It may have been handed out a moment ago.
+                self.replication.settle()
             return self.receipts.complete(handles)
         except StorageError as error:
             raise Short(f"the site cannot store objects now: {error}") from error
