@@ -239,8 +239,8 @@ class _Page:
     """One page of a listing, read by expat as it comes; `ends` are the members that say how it goes on."""
 
     url: str
-    entries: list[_Entry] = field(default_factory=list)
     ends: dict[str, str] = field(default_factory=dict)
+    _listed: list[tuple[dict[str, str], bool]] = field(default_factory=list)
     _path: list[str] = field(default_factory=list)
     _members: dict[str, str] = field(default_factory=dict)
     _text: list[str] = field(default_factory=list)
@@ -255,6 +255,14 @@ class _Page:
             parser.Parse(body, True)
         except expat.ExpatError as error:
             raise StoreLied(f"{self.url} answers a list that is no XML: {error}") from None
+
+    @property
+    def entries(self) -> list[_Entry]:
+        """What it lists, in its order; keys as the page says that it has encoded them."""
+        return [
+            _Entry(key=self._decoded(members["Key"]), members=members, marker=marker)
+            for members, marker in self._listed
+        ]
 
     def following(self, *, versioned: bool) -> dict[str, str]:
         """What to ask for next; empty where the page does not say it."""
@@ -278,13 +286,13 @@ class _Page:
             members, self._members = self._members, {}
             if "Key" not in members:
                 raise StoreLied(f"{self.url} lists an entry without a key")
-            # The encoding is said before the entries or after them, and was asked for.
-            key = self._decoded(members["Key"])
-            self.entries.append(_Entry(key=key, members=members, marker=name == "DeleteMarker"))
+            self._listed.append((members, name == "DeleteMarker"))
         elif len(self._path) == 1:
             self.ends[name] = text
 
     def _decoded(self, text: str) -> bytes:
+        if self.ends.get("EncodingType") != "url":
+            return text.encode()
         return unquote_to_bytes(text.replace("+", " "))
 
     def _refuse(self, *_: object) -> None:
