@@ -5,7 +5,7 @@ Real nodes and real processes, as few as a region needs.
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ NODES = {
     "zurich-1": ("acme", "zurich-1:CH:Zurich 1", ("intake",)),
     "zurich-2": ("acme", "zurich-2:CH:Zurich 2", ("intake",)),
 }
+# The same before its data moves: Australia's lies in Moscow.
+BEFORE = {**NODES, "moscow": ("acme", "moscow:RU:Moscow", ("intake",))}
 SERVERS = ("w1", "w2", "acme", "council")
 SITES = ("zurich-1", "zurich-2")
 REGION = """
@@ -108,35 +110,41 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def running(directory: Path, region: str = REGION, *, sites: bool = True) -> Iterator[Nodes]:
-    """The founded initiative with its ledger, witnesses, custodian and, unless told otherwise, its sites running."""
+def running(
+    directory: Path,
+    region: str = REGION,
+    *,
+    sites: Sequence[str] = SITES,
+    cast: Mapping[str, tuple[str, str, tuple[str, ...]]] = NODES,
+) -> Iterator[Nodes]:
+    """The founded initiative of this cast, with its ledger, witnesses, custodian and these of its sites running."""
     with Stage(directory, lambda _: None) as stage:
         stage.clear()
-        ports = iter(free_ports(2 * len(NODES)))
-        for node in NODES:
-            make(stage, node, next(ports), next(ports))
+        ports = iter(free_ports(2 * len(cast)))
+        for node, means in cast.items():
+            make(stage, node, next(ports), next(ports), means)
         terms, signed = stage.root / "terms.toml", stage.root / "signed.json"
         terms.write_text(TERMS + region)
-        cards = [stage.node(node) / "card.json" for node in NODES]
+        cards = [stage.node(node) / "card.json" for node in cast]
         command(stage.root, "charter", "draft", terms, *cards, "--out", signed)
         for member in ("acme", "council"):
             command(stage.root, "charter", "sign", signed, "--node", stage.node(member), "--out", signed)
         command(stage.root, "charter", "pin", signed, "--out", stage.pin)
-        for node in NODES:
+        for node in cast:
             (stage.node(node) / "charter.json").write_bytes(stage.pin.read_bytes())
         command(stage.root, "ledger", "create", signed, "--node", stage.node("acme"))
         nodes = Nodes(stage=stage)
         nodes.serve("w1", "w2", "acme")
         until(lambda: nodes.published() > 0)
-        nodes.serve("council", *(SITES if sites else ()))
+        nodes.serve("council", *sites)
         yield nodes
         stage.check_alive()
 
 
-def make(stage: Stage, node: str, port: int, peer_port: int) -> None:
-    party, site, roles = NODES[node]
+def make(stage: Stage, node: str, port: int, peer_port: int, means: tuple[str, str, tuple[str, ...]]) -> None:
+    party, site, roles = means
     words = [word for role in roles for word in ("--role", role)]
-    if node in (*SERVERS, *SITES):
+    if node in SERVERS or "intake" in roles:
         words += ["--listen", f"127.0.0.1:{port}"]
     if "intake" in roles:
         words += ["--region", "au", "--peer-listen", f"127.0.0.1:{peer_port}"]

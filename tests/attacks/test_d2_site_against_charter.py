@@ -46,7 +46,7 @@ def territory(tmp_path_factory: pytest.TempPathFactory) -> Territory:
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    with running(tmp_path_factory.mktemp("nodes"), sites=False) as found:
+    with running(tmp_path_factory.mktemp("nodes"), sites=()) as found:
         yield found
 
 

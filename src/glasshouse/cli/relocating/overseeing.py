@@ -14,14 +14,14 @@ from glasshouse_verify.shards import Sharded, verify_shard
 from rich.console import Console
 
 from glasshouse.cli.relocating.group import app
-from glasshouse.cli.relocating.steps import POLL_SECONDS, MoveArgument, Mover, Said, open_mover
+from glasshouse.cli.relocating.steps import MoveArgument, Mover, Said, open_mover, patiently
 from glasshouse.cli.wiring import JsonOption, NodeOption, emit
 from glasshouse.parties.errors import SettingsError
 from glasshouse.regions.inventory_client import fetch_proof
 from glasshouse.relocation.catalogue import open_catalogue
 from glasshouse.relocation.commitments import reveal
 from glasshouse.relocation.course import Course
-from glasshouse.relocation.errors import NotYet, Refused
+from glasshouse.relocation.errors import Refused
 from glasshouse.relocation.examining import Ciphertexts, Found, archive_prefix
 from glasshouse.relocation.giving import ROWS, SOURCE
 from glasshouse.relocation.opening_client import OpeningClient
@@ -60,10 +60,9 @@ def verify(
         course = mover.course()
         work = Overseer(mover, course, full=full) if mover.party == course.moving.supervisor else None
         turns = work.turns() if work is not None else [(Step.REVEAL, lambda there: _reveal(mover, there))]
-        told = Console(stderr=True, log_path=False).log
         said: list[Said] = []
         for step, turn in turns:
-            said += _do(mover, step, turn, once=once, told=told)
+            said += _do(mover, step, turn, once=once)
             if said and said[-1].step == Step.REFUSAL:
                 break
         waiting = [step for step, _ in turns if not _stands(mover, mover.course(), step)]
@@ -74,24 +73,17 @@ def verify(
     raise typer.Exit(_REFUSED if said and said[-1].step == Step.REFUSAL else 1 if waiting else 0)
 
 
-def _do(
-    mover: Mover, step: Step, turn: Callable[[Course], Said], *, once: bool, told: Callable[[str], None]
-) -> Iterator[Said]:
-    waited = ""
-    while not _stands(mover, course := mover.course(), step):
+def _do(mover: Mover, step: Step, turn: Callable[[Course], Said], *, once: bool) -> Iterator[Said]:
+    def work(course: Course) -> Said:
         try:
-            yield turn(course)
-        except NotYet as error:
-            if once:
-                return
-            if str(error) != waited:
-                waited = str(error)
-                told(f"waiting: {waited}")
-            time.sleep(POLL_SECONDS)
+            return turn(course)
         except Refused as error:
-            told(f"refused: {error}")
-            yield mover.log(refusal(course, error.faults, party=mover.party, now=int(time.time())))
-            return
+            Console(stderr=True, log_path=False).log(f"refused: {error}")
+            return mover.log(refusal(course, error.faults, party=mover.party, now=int(time.time())))
+
+    said = patiently(mover, lambda course: _stands(mover, course, step), work, once=once)
+    if said is not None:
+        yield said
 
 
 def _stands(mover: Mover, course: Course, step: Step) -> bool:

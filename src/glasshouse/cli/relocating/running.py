@@ -10,11 +10,10 @@ import typer
 from glasshouse_verify.codec import Digest
 from glasshouse_verify.relocation import Step
 from glasshouse_verify.statement import Use
-from rich.console import Console
 
 from glasshouse.cli.beside import open_beside
 from glasshouse.cli.relocating.group import app
-from glasshouse.cli.relocating.steps import POLL_SECONDS, MoveArgument, Mover, Said, open_mover
+from glasshouse.cli.relocating.steps import MoveArgument, Mover, Said, open_mover, patiently
 from glasshouse.cli.wiring import JsonOption, NodeOption, emit
 from glasshouse.parties.errors import SettingsError
 from glasshouse.regions.fences import Fence
@@ -65,18 +64,10 @@ def _turns(mover: Mover, course: Course) -> list[tuple[Step, Turn]]:
 
 
 def _run(mover: Mover, turns: list[tuple[Step, Turn]], *, once: bool) -> Iterator[Said]:
-    say, told = Console(stderr=True, log_path=False).log, ""
     for step, turn in turns:
-        while not _stands(mover, course := mover.course(), step):
-            try:
-                yield turn(course)
-            except NotYet as error:
-                if once:
-                    return
-                if str(error) != told:
-                    told = str(error)
-                    say(f"waiting: {told}")
-                time.sleep(POLL_SECONDS)
+        said = patiently(mover, lambda course, step=step: _stands(mover, course, step), turn, once=once)  # type: ignore[misc]
+        if said is not None:
+            yield said
 
 
 def _stands(mover: Mover, course: Course, step: Step) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,18 +12,25 @@ from glasshouse_verify.codec import Identifier
 from glasshouse_verify.dsse import statement_id
 from glasshouse_verify.relocation import Relocation, Step
 from glasshouse_verify.statement import Use, make_statement
+from rich.console import Console
 
 from glasshouse.cli.beside import wait_for
 from glasshouse.cli.wiring import Session, open_session
+from glasshouse.ledger.errors import Unavailable as LedgerAway
 from glasshouse.parties.errors import KeyUnavailable, SettingsError
 from glasshouse.parties.signer import Signer, sign_statement
+from glasshouse.regions.errors import Unavailable as SiteAway
 from glasshouse.relocation.course import Course
+from glasshouse.relocation.errors import NotYet, Unavailable
+from glasshouse.storage.errors import StorageUnavailable
 
 MoveArgument = Annotated[str, typer.Argument(metavar="MOVE", help="the move's id, as the charter has it: au-2026")]
 # The purposes of keys that may sign a step, and who has them: a site, a supervisor, any other member.
 _PURPOSES = ("intake", "audit", "member")
 SEEN_SECONDS = 60.0
 POLL_SECONDS = 1.0
+# Whoever does not answer now may later.
+_AWAY = (LedgerAway, SiteAway, StorageUnavailable, Unavailable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,3 +116,26 @@ def _signer(session: Session, purpose: str | None) -> Signer:
         raise KeyUnavailable(missing)
     fix = "Run this in the node of a site (role intake), of the supervisor (auditor) or of a member."
     raise SettingsError("node.toml", "has no key that may speak in a move", fix)
+
+
+def patiently(
+    mover: Mover, stands: Callable[[Course], bool], turn: Callable[[Course], Said], *, once: bool
+) -> Said | None:
+    """Take a turn as soon as what it follows on is there; None where it stands already, or with `once` cannot be taken.
+
+    While the ledger, a site or a store does not answer it is tried again. Says on standard error what it waits for.
+    """
+    say, told = Console(stderr=True, log_path=False).log, ""
+    while True:
+        try:
+            course = mover.course()
+            return None if stands(course) else turn(course)
+        except (NotYet, *_AWAY) as error:
+            if once and isinstance(error, NotYet):
+                return None
+            if once:
+                raise
+            if str(error) != told:
+                told = str(error)
+                say(f"waiting: {told}")
+        time.sleep(POLL_SECONDS)
