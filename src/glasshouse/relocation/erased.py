@@ -34,6 +34,7 @@ create table if not exists upload (key blob not null, id text not null, primary 
 create table if not exists count (name text primary key, number integer not null) without rowid;
 """
 OBJECTS, MARKERS, BYTES, UPLOADS = "objects", "markers", "bytes", "uploads"
+_READABLE = "readable"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,9 +119,13 @@ class Progress:
             self._add(MARKERS, 1)
             return
         self._add(OBJECTS, 1)
+        if not version.size:
+            # Nothing can be read of it, before or afterwards.
+            return
         self._add(BYTES, version.size)
         # Each version so far is as likely to be in the sample as any other.
-        place = self.count(OBJECTS) - 1
+        self._add(_READABLE, 1)
+        place = self.count(_READABLE) - 1
         place = place if place < SAMPLE else self._random.randrange(place + 1)
         if place < SAMPLE:
             values = (place, *_place(version), version.ordinal)
