@@ -22,10 +22,11 @@ from sites import REGION, Ground, Site, running_region
 from world import World, charter_key
 
 from glasshouse.parties.signer import FileSigner
-from glasshouse.regions.client import Destination, SiteClient, destination_of
+from glasshouse.regions.client import SiteClient
 from glasshouse.regions.customers.accounts import Accounts
 from glasshouse.regions.customers.holdings import Holdings
 from glasshouse.regions.customers.pace import Pace
+from glasshouse.regions.destination import Destination, destination_of
 from glasshouse.regions.placing import SiteRules
 from glasshouse.regions.reception import Site as Reception
 from glasshouse.regions.reputation import Indicators, ListSource

@@ -21,8 +21,9 @@ from sites import CUSTODIAN, REGION, Site, clear, running_site
 from world import DAY, NOW
 
 from glasshouse.regions import journal
-from glasshouse.regions.client import Destination, SiteClient, destination_of
+from glasshouse.regions.client import SiteClient
 from glasshouse.regions.custody_request import Item, Reason
+from glasshouse.regions.destination import Destination, destination_of
 from glasshouse.regions.errors import CustodyUnavailable
 from glasshouse.regions.fences import Fence, Fences
 from glasshouse.regions.journal import Kind, Note

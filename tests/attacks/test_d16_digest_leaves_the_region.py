@@ -23,7 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from glasshouse.regions.client import Destination, SiteClient
+from glasshouse.regions.client import SiteClient
+from glasshouse.regions.destination import Destination
 from glasshouse.regions.errors import SiteAnswered, SiteUnavailable, Unverifiable
 from glasshouse.storage.db import Database
 

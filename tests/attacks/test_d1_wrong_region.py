@@ -16,7 +16,8 @@ import pytest
 from customers import Counters, Territory, counters, header
 from glasshouse_verify.errors import CharterError
 
-from glasshouse.regions.client import SiteClient, destination_of
+from glasshouse.regions.client import SiteClient
+from glasshouse.regions.destination import destination_of
 from glasshouse.regions.errors import SiteAnswered, SiteUnavailable
 from glasshouse.storage.db import Database
 

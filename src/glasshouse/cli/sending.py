@@ -1,6 +1,7 @@
 """`glasshouse submit` and `reputation`: a customer sends files to its region, or asks there what is known of them."""
 
 import contextlib
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from glasshouse_verify.region import Kind, Mode
 
 from glasshouse.cli.wiring import JsonOption, emit
 from glasshouse.parties.errors import SettingsError
-from glasshouse.regions.client import Charters, Destination, Progress, SiteClient, destination_of, digest_of
+from glasshouse.regions.client import Progress, SiteClient, digest_of
 from glasshouse.regions.customers.profile import Profile, open_profile
+from glasshouse.regions.destination import Charters, Destination, destination_of
 from glasshouse.regions.metadata import MEMBERS, check_metadata
 from glasshouse.regions.reputation import MAX_BATCH
 from glasshouse.storage import files
@@ -33,17 +35,23 @@ def register(app: typer.Typer) -> None:
     app.command()(reputation)
 
 
-def destination_for(profile: Profile) -> Destination:
-    """Where the newest charter sends this customer's data."""
-    *earlier, link = Charters(profile.pin, profile.cache, ledger=profile.settings.ledger).links()
+def destination_for(profile: Profile, *, at_once: bool = False) -> Destination:
+    """Where the newest charter sends this customer's data; it is asked for every ten minutes, or `at_once`."""
+    *earlier, link = Charters(profile.pin, profile.cache, ledger=profile.settings.ledger).links(at_once=at_once)
     return destination_of(link, profile.settings.country, earlier)
+
+
+def _client(profile: Profile, destination: Destination) -> SiteClient:
+    """Where the region moves while a charter is cached, the client asks for the newest one."""
+    renew = functools.partial(destination_for, profile, at_once=True)
+    return SiteClient(destination, profile.token, key=profile.key, renew=renew)
 
 
 @contextlib.contextmanager
 def open_client(directory: Path) -> Iterator[tuple[Profile, SiteClient]]:
     """A customer's connection to the sites of its region."""
     profile = open_profile(directory)
-    with SiteClient(destination_for(profile), profile.token, key=profile.key) as client:
+    with _client(profile, destination_for(profile)) as client:
         yield profile, client
 
 
@@ -69,7 +77,7 @@ def submit(
         return
     sent = []
     total = sum(path.stat().st_size for path in paths)
-    with SiteClient(destination, profile.token, key=profile.key) as client, _bar(total, as_json=as_json) as tell:
+    with _client(profile, destination) as client, _bar(total, as_json=as_json) as tell:
         for path in paths:
             done = client.send_file(path, metadata, tell)
             files.make_directory(profile.receipts, mode=0o700)

@@ -4,14 +4,15 @@
     with SiteClient(destination, token) as client:
         sent = client.send_file(Path("invoice.js"), {"category": "suspicious", "name": "invoice.js"})
 
-The charter is the newest that follows from the customer's pin (`Charters`). Only the sites that it names for the
-customer's region are ever spoken to, one after the other where one does not answer; what an answer says of other places
+The charter is the newest that follows from the customer's pin (`destination.Charters`). Only the sites that it names for
+the customer's region are ever spoken to, one after the other where one does not answer; what an answer says of other places
 is not followed, be it a redirect or a hint. Where the charter has the region moving, the sites that take over are
 among them: the client goes there by itself once the old site says that it takes nothing more, or does not answer; while
 these are not open yet, it tries again for a while. A receipt counts only if it says what was sent and carries the
 signatures of as many sites as the charter asks for.
 """
 
+import contextlib
 import hashlib
 import json
 import time
@@ -22,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from glasshouse_verify.charter import Charter, Link, verified_keyids
+from glasshouse_verify.charter import Charter, verified_keyids
 from glasshouse_verify.codec import Identifier
 from glasshouse_verify.dsse import Envelope, parse_envelope
 from glasshouse_verify.encoding import JSON, encode_base64, parse_decimal
@@ -31,13 +32,10 @@ from glasshouse_verify.receipt import Receipt, erasure_request
 from glasshouse_verify.region import Kind, Region, region_of
 from glasshouse_verify.statement import Use, parse_statement
 
-from glasshouse.ledger.client import LedgerClient
 from glasshouse.ledger.errors import LedgerError
-from glasshouse.ledger.following import feed, follow
-from glasshouse.ledger.history import History
 from glasshouse.ledger.outgoing import open_http
-from glasshouse.ledger.view import View
 from glasshouse.parties.signer import Signer
+from glasshouse.regions.destination import Destination
 from glasshouse.regions.errors import InvalidInput, SiteAnswered, SiteUnavailable, Unverifiable
 from glasshouse.regions.metadata import check_metadata, format_metadata
 from glasshouse.regions.telemetry import format_batch
@@ -54,90 +52,7 @@ _FIRST_PAUSE_SECONDS = 0.5
 PATIENCE_MOVING_SECONDS = 30.0
 _PAUSE_MOVING_SECONDS = 0.2
 MOVED_STATUS = 421
-CACHED_SECONDS = 600.0
-# Whoever wants to send a file does not wait long for news of the charter.
-PATIENCE_SECONDS = 5.0
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Destination:
-    """Where a country's data goes: its region, the sites with their countries, and the charter that says so.
-
-    `earlier` are the charters before it, which receipts of that time name.
-    """
-
-    country: str
-    region: str
-    rules: Region
-    jurisdictions: Mapping[str, str]
-    link: Link
-    earlier: tuple[Link, ...] = ()
-
-    @property
-    def urls(self) -> Mapping[str, str]:
-        """Site → address for customers; where the region moves, the sites that take over come last."""
-        return {str(name): site.url.rstrip("/") for name, site in self.rules.places.items()}
-
-    @property
-    def successors(self) -> frozenset[str]:
-        """The sites that take over from another, as long as the charter has the region moving."""
-        return frozenset(map(str, () if self.rules.moving is None else self.rules.moving.to))
-
-
-def destination_of(link: Link, country: str, earlier: Sequence[Link] = ()) -> Destination:
-    """Where the charter sends a country's data; raises CharterError where it names no region for it.
-
-    `earlier` are the charters before it, for receipts that were given under them.
-    """
-    name, rules = region_of(link.charter, country)
-    jurisdictions = {str(site): str(link.charter.sites[site].jurisdiction) for site in rules.places}
-    return Destination(
-        country=country,
-        region=str(name),
-        rules=rules,
-        jurisdictions=jurisdictions,
-        link=link,
-        earlier=tuple(earlier),
-    )
-
-
-class Charters:
-    """The charters that follow from a pin, by a copy of the ledger that this client has verified itself and keeps."""
-
-    def __init__(self, pin: bytes, directory: Path, *, ledger: str | None = None) -> None:
-        self._pin, self._directory, self._ledger = pin, directory, ledger
-
-    def newest(self, *, now: float | None = None) -> Link:
-        """The newest charter; see `links`."""
-        return self.links(now=now)[-1]
-
-    def links(self, *, now: float | None = None) -> tuple[Link, ...]:
-        """Every charter from the pin to the newest. The ledger is asked at most every ten minutes.
-
-        Where it does not answer, what is known counts; raises LedgerError where nothing is known yet.
-        """
-        moment = time.time() if now is None else now
-        history = History(self._pin)
-        with View(self._directory, history.chain.newest.charter.policy) as view:
-            feed(view, history)
-            asked = self._directory / "asked"
-            if view.size and 0 <= moment - _modified(asked) < CACHED_SECONDS:
-                return tuple(history.chain.links)
-            url = self._ledger or history.chain.newest.charter.ledger.url
-            try:
-                with LedgerClient(url, patience_seconds=PATIENCE_SECONDS) as client:
-                    follow(client, view, history)
-            except LedgerError:
-                if not view.size:
-                    raise
-            else:
-                files.write(asked, b"")
-        return tuple(history.chain.links)
-
-
-def _modified(path: Path) -> float:
-    return path.stat().st_mtime if path.exists() else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +66,10 @@ class Sent:
 
 
 class SiteClient:
-    """A connection of one customer to the sites of its region. For one thread at a time; close it."""
+    """A connection of one customer to the sites of its region. For one thread at a time; close it.
+
+    `renew` asks the ledger for the newest charter: once, where every site that is known does not answer, or has moved.
+    """
 
     def __init__(
         self,
@@ -160,9 +78,10 @@ class SiteClient:
         *,
         key: Signer | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        renew: Callable[[], Destination] | None = None,
     ) -> None:
         self.destination = destination
-        self._key = key
+        self._key, self._renew = key, renew
         self._moved: set[str] = set()
         self._http = open_http(timeout_seconds)
         self._http.headers.update({"authorization": f"Bearer {token}", "glasshouse-country": destination.country})
@@ -277,8 +196,10 @@ class SiteClient:
         return listed
 
     def _each(self, method: str, body: bytes | None) -> dict[str, dict[str, Any]]:
-        answers, refusal = {}, None
-        for site, url in self._open_sites():
+        answers, refusal, asked = {}, None, set[str]()
+        while left := [(site, url) for site, url in self._open_sites() if site not in asked]:
+            site, url = left[0]
+            asked.add(site)
             try:
                 answer = self._ask(method, f"{url}/intake/v1/policy", content=body)
                 answers[site] = _document(answer, "off", "categories_off", "bytes_per_day", "used_today")
@@ -315,6 +236,8 @@ class SiteClient:
                     if not self._has_moved(site, error):
                         raise
                     failures.append(str(error))
+            if self._renewed():
+                continue
             if not self._moved or time.monotonic() > end:
                 raise SiteUnavailable("; ".join(failures) or f"the region {self.destination.region} has no site")
             time.sleep(_PAUSE_MOVING_SECONDS)
@@ -325,10 +248,24 @@ class SiteClient:
     def _has_moved(self, site: str, error: SiteAnswered) -> bool:
         """Whether a site says that it takes nothing more, and the charter says who does; it is not asked again."""
         moved = error.status == MOVED_STATUS and error.field == MOVED_FIELD
-        if not moved or site in self.destination.successors or not self.destination.successors:
+        if moved and not self.destination.successors:
+            self._renewed()
+        # By the newest charter it leaves the region, or has left it.
+        leaves = bool(self.destination.successors) or site not in self.destination.urls
+        if not moved or site in self.destination.successors or not leaves:
             return False
         self._moved.add(site)
         return True
+
+    def _renewed(self) -> bool:
+        """Whether the newest charter has other sites than the one known here; it is asked for once."""
+        renew, self._renew = self._renew, None
+        before = self.destination
+        if renew is None or before.successors:
+            return False
+        with contextlib.suppress(LedgerError, VerifyError):
+            self.destination = renew()
+        return self.destination.urls != before.urls
 
     def _ask(
         self,

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sites import receipt_of
 
 from glasshouse.regions import client as client_module
 from glasshouse.regions.client import Sent, SiteClient
+from glasshouse.regions.destination import Destination
 from glasshouse.regions.errors import SiteUnavailable
 from glasshouse.regions.keeping.fencing import fence_of
 from glasshouse.storage.db import Database
@@ -130,3 +132,28 @@ def test_a_file_in_parts_begins_anew_at_a_new_site(move: Move, tmp_path: Path, m
 def handle_there(move: Move, number: int, sent: Sent) -> bool:
     query = "select 1 from regions.object where handle = %s"
     return bool(move.new[number].rows(query, bytes.fromhex(sent.receipt.handle)))
+
+
+def test_a_product_with_yesterdays_charter_asks_for_the_newest(move: Move, tmp_path: Path) -> None:
+    token = move.enrol()
+    # As it was cached before the amendment: nothing of it moves.
+    old = move.client(token).destination
+    before = replace(old, rules=replace(old.rules, moving=None))
+    asked = []
+
+    def renew() -> Destination:
+        asked.append(1)
+        return move.client(token).destination
+
+    assert move.fence()
+    for closed in (False, True):
+        if closed:
+            move.ground.close()
+            move.stop(OLD)
+        with SiteClient(before, token, renew=renew) as client:
+            for number in range(2):
+                assert send(client, tmp_path, b"%d behind the fence %d" % (number, closed)).site in NEW
+            assert set(client.decide({"off": False})) == set(NEW)
+    assert len(asked) == 2
+    with SiteClient(before, token) as client, pytest.raises(SiteUnavailable):
+        send(client, tmp_path, b"nobody to ask")
