@@ -4,12 +4,13 @@
     with SiteClient(destination, token) as client:
         sent = client.send_file(Path("invoice.js"), {"category": "suspicious", "name": "invoice.js"})
 
-The charter is the newest that follows from the customer's pin (`destination.Charters`). Only the sites that it names for
-the customer's region are ever spoken to, one after the other where one does not answer; what an answer says of other places
-is not followed, be it a redirect or a hint. Where the charter has the region moving, the sites that take over are
-among them: the client goes there by itself once the old site says that it takes nothing more, or does not answer; while
-these are not open yet, it tries again for a while. A receipt counts only if it says what was sent and carries the
-signatures of as many sites as the charter asks for.
+The charter is the newest that follows from the customer's pin (`destination.Charters`). Only the sites that it names
+for the customer's region are ever spoken to, one after the other where one does not answer; what an answer says of
+other places is not followed, be it a redirect or a hint. Where the charter has the region moving, the sites that take
+over are among them: the client goes there by itself once the old site says that it takes nothing more, or does not
+answer; while these are not open yet, it tries again for a while. Where the sites known have all moved or are gone,
+the newest charter is asked for. A receipt counts only if it says what was sent and carries the signatures of as many
+sites as the charter asks for.
 """
 
 import contextlib
