@@ -37,6 +37,7 @@ from glasshouse_verify.statement import (
     parse_statement,
 )
 from glasshouse_verify.trap import BuiltFile, Trap, TrapOpening
+from opening_examples import openings_pages
 from region_examples import records, statements
 from region_world import pages
 from relocation_world import pages as pages_of_a_move
@@ -141,7 +142,7 @@ def examples() -> dict[str, Any]:
     found["answer"] = json.loads(answer(["--json"]))
     found["card"] = encode(card())
     found["node"] = format_settings(node_settings())
-    found |= records() | pages() | pages_of_a_move()
+    found |= records() | pages() | pages_of_a_move() | openings_pages()
     return found
 
 

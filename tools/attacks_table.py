@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "attacks.md"
 TESTS = ROOT / "tests" / "attacks"
 
-GROUPS = {"R": "Release", "L": "Ledger", "D": "Data", "S": "Oversight"}
+GROUPS = {"R": "Release", "L": "Ledger", "D": "Data", "M": "Relocation", "S": "Oversight"}
 ROWS = {
     "R1": "back-doored build on the conveyor",
     "R2": "reviewers shown other source than was built",
@@ -75,6 +75,18 @@ ROWS = {
     "D14": "a receipt number skipped",
     "D15": "nonce or key reuse over a resumed upload",
     "D16": "plaintext or digest sent to a site outside the region",
+    "M1": "objects left out of the source inventory",
+    "M2": "lost or altered at the destination",
+    "M3": "every legal key: `a//b`, `../up`, `/lead`, `dir/`, 1,024 bytes, any Unicode, versions",
+    "M4": "writes and deletes during the move",
+    "M5": "crash in each phase",
+    "M6": "erasure before the countersignature",
+    "M7": "write to the old site afterwards",
+    "M8": "erasure claimed, object still readable",
+    "M9": "data keys re-wrapped instead of renewed",
+    "M10": "sample chosen before the commitment, or its seed ground by the log operator",
+    "M11": "a store that lies: acknowledges and drops, ignores conditions, lists short",
+    "M12": "a destination that proxies to the old site",
     "S1": "supervisor silent past its duty",
     "S2": "forged or repeated vote",
     "S3": "charter amended without quorum",
@@ -83,7 +95,7 @@ ROWS = {
     "S6": "one member signs two successors of one charter",
 }
 _PARTS = ("Cheat", "Noticed by", "Seen")
-_HEADING = re.compile(r"((?:[RLDS][0-9]+)(?:, [RLDS][0-9]+)*) (\S.*?)\.?")
+_HEADING = re.compile(r"((?:[RLDMS][0-9]+)(?:, [RLDMS][0-9]+)*) (\S.*?)\.?")
 
 
 class ConventionError(Exception):

@@ -43,6 +43,7 @@ from glasshouse.regions.delta import Delta, HeldRow
 
 EXAMPLES = examples()
 SHOWN = {
+    "relocation-http": {"openings-request", "openings-answer", "ciphertext-row", "store-row", "description"},
     "statement": {"release", "source", "commit", "rebuild", "hold", "finding", "trap"},
     "charter": {"charter"},
     "status": {"status", "status-row", "status-row-held", "status-row-proof"},
