@@ -9,16 +9,18 @@ from typing import Any
 
 from glasshouse_verify.charter import apply_patch
 from glasshouse_verify.codec import encode
+from glasshouse_verify.dsse import parse_envelope
 from glasshouse_verify.region import Origin, Region, RegionSite
 from glasshouse_verify.relocation import Fault, Relocation, Step, commitment_of
 from glasshouse_verify.relocation_check import SAMPLE, RelocationEvidence, check_relocation
 from glasshouse_verify.report import Report
 from glasshouse_verify.shards import Sharded
-from glasshouse_verify.statement import Use, make_statement
+from glasshouse_verify.statement import Use, make_statement, parse_statement
 from onlookers import alarms
 from region_examples import inventory, region, sharded
 from world import DAY, NOW, USES, World, charter_key, digest, seeded
 
+from glasshouse.ledger.history import History
 from glasshouse.relocation.course import Course
 from glasshouse.relocation.evidence import assemble_relocation
 
@@ -100,8 +102,12 @@ class MoveWorld(World):
         """The members take the old site out of the region."""
         patch: dict[str, Any] = {"moving": None}
         if self.source_kind == Origin.SITE:
-            patch |= {"sites": {OLD: None, **{name: encode(site_of(name)) for name in TO}}, "replicas": 2}
+            patch |= {"sites": self.sites_after(), "replicas": 2}
         return self.amend({"regions": {"au": patch}})
+
+    def sites_after(self) -> dict[str, Any]:
+        """The change of the region's sites that closes the move of a site."""
+        return {OLD: None, **{name: encode(site_of(name)) for name in TO}}
 
     # What the parties say
 
@@ -230,8 +236,21 @@ class MoveWorld(World):
 
     # What others see
 
+    hidden: Step | None = None
+
+    def hide(self, step: Step) -> None:
+        """Whoever assembles evidence from now on leaves a step out."""
+        self.hidden = step
+
     def evidence_of_move(self) -> RelocationEvidence:
-        return assemble_relocation(self, self.history, MOVE)
+        history = self.history
+        if self.hidden is not None:
+            history = History(self.pin)
+            for entry in self.entries:
+                said = parse_statement(parse_envelope(entry).payload).predicate
+                hidden = isinstance(said, Relocation) and said.step == self.hidden
+                history.feed(b"hidden" if hidden else entry)
+        return assemble_relocation(self, history, MOVE)
 
     def judge(self, evidence: RelocationEvidence | None = None, at: int | None = None) -> Report:
         return check_relocation(self.pin, evidence or self.evidence_of_move(), self.now if at is None else at)

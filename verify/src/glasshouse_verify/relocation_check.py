@@ -227,7 +227,8 @@ class _Check(Ground):
     def _last(self, *steps: Step, by: Entry[Any] | None = None) -> Entry[Any]:
         """The newest statement of some steps, of those that `by` follows on where it is given."""
         found = [entry for entry in self._told(*steps) if by is None or entry.id in by.says.previous]
-        must(found, f"not ended yet: nobody has said {steps[0]}", Undecided)
+        missing = next((step for step in _ORDER if step not in {other.says.step for other in self.steps}), steps[0])
+        must(found, f"not ended yet: nobody has said {missing}", Undecided)
         return found[-1]
 
     def _arrived(self) -> list[Entry[Any]]:
@@ -245,7 +246,7 @@ class _Check(Ground):
             shown, secrets[made.party] = told[made.party], told[made.party].secret
             opens = commitment_of(made.relocation, made.party, shown.secret) == made.commitment
             must(opens, f"{made.party} revealed another secret than it had committed to")
-            must(says.full or arrived <= set(shown.previous), f"{made.party} revealed it before all had arrived")
+            must(says.full or after or arrived <= set(shown.previous), f"{made.party} revealed it before all arrived")
         must(says.seed == seed_of(rows, secrets, after), f"{says.party} drew from another seed than the secrets make")
         least, enough = min(says.read.get(site, 0) for site in self._sites), rows.size if says.full else SAMPLE
         must(least >= enough, f"{says.party} read {least} objects, and {enough} were to be read", Undecided)
