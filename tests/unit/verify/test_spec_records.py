@@ -40,6 +40,8 @@ from world import NOW, SHIPPED, World, digest
 from glasshouse.parties.card import Card, parse_card
 from glasshouse.parties.node import KEY_USES, NodeSettings
 from glasshouse.regions.delta import Delta, HeldRow
+from glasshouse.relocation.descriptions import Described
+from glasshouse.relocation.openings import ObjectFacts, Opening, OpeningsRequest, VersionFacts
 
 EXAMPLES = examples()
 SHOWN = {
@@ -90,6 +92,7 @@ KINDS: dict[str, list[Any]] = {
     "access": [Access],
     "receipt-evidence": [ReceiptEvidence],
     "inventory-delta": [Delta, HeldRow],
+    "relocation-http": [OpeningsRequest, Opening, ObjectFacts, VersionFacts, Described],
 }
 
 
