@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from keepers import Opener
 from ledgers import until
 from sites import Ground, Site, clear, receipt_of, running_site, same_journals, signing_sites
 
+from glasshouse.regions.inventory import Inventories
 from glasshouse.regions.placing import Place
 from glasshouse.regions.vault import Vault
 from glasshouse.storage.db import Database
@@ -138,3 +140,40 @@ def test_a_third_site_joins_while_the_others_serve(tmp_path: Path, databases: tu
         until(lambda: same_journals(one, two, three))
         assert all(held_at(receipt, one, two, three) for receipt in receipts)
         assert ground.opener.counted == ({"repair": 2 * len(sizes)} if mode == Mode.DUAL else {})
+
+
+def test_a_site_that_joins_as_the_first_by_name_takes_the_epochs_up(
+    tmp_path: Path, databases: tuple[Database, ...]
+) -> None:
+    """The first by name announces epochs; not before it knows those that there were."""
+    names = ("basel-1", *NAMES[:2])
+    ground, now = Growing(tmp_path, names=names, members=NAMES[:2]), int(time.time())
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, database: Database) -> tuple[Site, Inventories]:
+            site = stack.enter_context(running_site(ground, name, database))
+            append, whole = site.intake.committer.append, site.intake.replication.whole
+            return site, Inventories(site.place, append, whole=whole)
+
+        found = [start(*of) for of in zip(NAMES[:2], databases[:2], strict=True)]
+
+        def closed(epoch: int) -> bool:
+            for _, inventories in found:
+                inventories.turn(now, at_once=inventories.last().epoch < epoch)
+            return all(inventories.last().epoch == epoch for _, inventories in found)
+
+        until(lambda: known(found[0][0], NAMES[1]) and known(found[1][0], NAMES[0]))
+        for epoch, content in enumerate((b"one", b"two"), start=1):
+            found[0][0].upload(content)
+            until(lambda epoch=epoch: closed(epoch))  # type: ignore[misc]
+        ground.members = names
+        joined, inventories = start(names[0], databases[2])
+        # Nothing is here yet, or only a part: this site would lead, and says nothing.
+        inventories.turn(now, at_once=True)
+        found.append((joined, inventories))
+        until(lambda: known(joined, *NAMES[:2]))
+        joined.upload(b"three")
+        until(lambda: closed(3))
+        assert len({(last.epoch, *sorted(last.cut.items())) for last in (one.last() for _, one in found)}) == 1
+        assert [unposted.epoch for unposted in inventories.unposted()] == [3]
+        assert set(inventories.last().cut) == set(names)

@@ -171,7 +171,13 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
     stack.enter_context(Keeper(place, intake.committer.append, able=lambda: intake.replication.able))
     kept = fence_rows(node, place)
     stack.enter_context(
-        Surveyor(place, intake.committer.append, ledger=lambda: standing.charter.ledger.url, ended=kept.keep)
+        Surveyor(
+            place,
+            intake.committer.append,
+            ledger=lambda: standing.charter.ledger.url,
+            ended=kept.keep,
+            whole=intake.replication.whole,
+        )
     )
     accounts = Accounts(database)
     stack.enter_context(_accounts(place, own))

@@ -87,7 +87,8 @@ class Inventories:
     """Closes the epochs of one site. One thread at a time; `append` adds an event to the site's own journal.
 
     `ended` is given the last epoch closed, at every turn and always before the next one is: then its rows are those of
-    the tables.
+    the tables. `whole` says whether every peer's journal is here: a site that joins a region late does not announce an
+    epoch before it knows those that there were.
     """
 
     def __init__(
@@ -96,8 +97,9 @@ class Inventories:
         append: Callable[[Note], "Future[Event]"],
         *,
         ended: Callable[[Closed], object] = lambda _: None,
+        whole: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._place, self._append, self._ended = place, append, ended
+        self._place, self._append, self._ended, self._whole = place, append, ended, whole
         self._trees: Trees | None = None
         self._counted_at = 0
 
@@ -113,7 +115,8 @@ class Inventories:
         if (now - self._counted_at >= interval / _COUNTS_PER_INTERVAL or at_once) and rules.site not in ends.closed:
             self._count()
             self._counted_at = now
-        if ends.leads(rules) and (due or at_once) and self._announced(last.epoch + 1) is None:
+        leads = ends.leads(rules) and (rules.site in last.cut or self._whole())
+        if leads and (due or at_once) and self._announced(last.epoch + 1) is None:
             self._count()
             self._announce(last, now, ends)
         closed = False

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 
+from glasshouse.regions import journal
 from glasshouse.regions.batch import Item
 from glasshouse.regions.errors import Short
 from glasshouse.regions.peers import Credentials
@@ -56,6 +57,15 @@ class Replication:
         """Whether as many peers answer as a receipt needs."""
         up = sum(replicator.up.is_set() for replicator in self.replicators)
         return up + 1 >= self._place.rules().rules.replicas
+
+    def whole(self) -> bool:
+        """Whether every peer was met, and its journal is here as far as it went then."""
+        heads = journal.heads(self._place.database)
+        met = {replicator.peer: replicator.met for replicator in self.replicators}
+        return all(
+            position is not None and peer in heads and heads[peer].position >= position
+            for peer, position in met.items()
+        )
 
     def offer(self, items: Sequence[Item]) -> None:
         """See Replicator."""

@@ -238,6 +238,8 @@ class Replicator:
         self._writing: Future[None] | None = None
         self._unwritten: list[Countersigned] = []
         self.up = threading.Event()
+        # Events in the peer's own journal when it was met last.
+        self.met: int | None = None
         self.alarm: str | None = None
 
     def offer(self, items: Sequence[Item]) -> None:
@@ -346,6 +348,7 @@ class Replicator:
             chain = chain_at(self._place, position) or bytes(32)
         if isinstance(own, int):
             self.wake(own)
+        self.met = theirs.position
         return position, chain
 
     def _next(self, position: int) -> list[Item]:

@@ -33,7 +33,7 @@ class Surveyor:
     """Surveys one site, in a thread of its own. Use as a context manager, inside that of the site's intake.
 
     `append` puts an event into the site's journal (`Committer.append`), `ledger` gives the ledger's URL, `clock` Unix
-    seconds; `ended` as for Inventories.
+    seconds; `ended` and `whole` as for Inventories.
     """
 
     def __init__(
@@ -43,9 +43,10 @@ class Surveyor:
         *,
         ledger: Callable[[], str],
         ended: Callable[[Closed], object] = lambda _: None,
+        whole: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.inventories = Inventories(place, append, ended=ended)
+        self.inventories = Inventories(place, append, ended=ended, whole=whole)
         self._ledger, self._clock = ledger, clock
         self._sent: dict[int, float] = {}
         self._stop = threading.Event()
