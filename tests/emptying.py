@@ -60,7 +60,7 @@ def opened(kind: type[S3Bucket], s3: VersionedS3) -> Iterator[S3Bucket]:
 def bucket(directory: Path) -> Iterator[Bucket]:
     """Fill it, fence it, and come to the erasure."""
     with versioned_s3() as s3, opened(S3Bucket, s3) as store:
-        s3.clock = time.time() - 86_400
+        s3.clock = time.time() - 100 * 86_400
         fill(s3)
         s3.clock = None
         store.refuse_writes()
