@@ -1,6 +1,6 @@
 """A site as a process of its own, to be killed: python site_process.py DIRECTORY NAME PORT PEER_PORT PEER_PORT.
 
-    PUT /<sha256>     content → 201 or 200 and the receipt, 503 where it cannot be stored now
+    PUT /<sha256>     content → 201 or 200 and the receipt, 503 where it cannot be stored now, 421 where it has moved
 
 The first start makes keys and database; Ground and the names of the sites are those of sites.py.
 """
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from glasshouse.regions.errors import AlreadyStored, Unavailable
+from glasshouse.regions.errors import AlreadyStored, Moved, Unavailable
 from glasshouse.regions.intake import Intake
 from glasshouse.regions.peer_server import peer_config
 from glasshouse.storage.db import Database
@@ -36,6 +36,8 @@ def create_app(intake: Intake) -> Starlette:
             return Response(error.receipt)
         except Unavailable as error:
             return Response(str(error), 503)
+        except Moved as error:
+            return Response(str(error), 421)
         return Response(stored.receipt, 201 if stored.created else 200)
 
     return Starlette(routes=[Route("/{sha256}", put, methods=["PUT"])])
