@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from glasshouse.regions.keys.file_keyring import FileKeyring
 from glasshouse.regions.wrapping import Wrapper
 from glasshouse.relocation.archive import ArchiveDirectory, ArchivePlace
-from glasshouse.relocation.copying import Destination, copy_pass
+from glasshouse.relocation.copying import Destination, copy_all, copy_pass
 from glasshouse.relocation.foreign import SourceInventory, take_inventory
 from glasshouse.relocation.landing import Landings
 from glasshouse.relocation.listing import Arrival, list_archive
@@ -31,17 +31,14 @@ class Landing:
 
     to: Destination
     directory: Path
-    passes: int = 0
 
     def copy(self, source: Source) -> int:
         """Passes until one finds nothing; how many versions landed in all of them."""
-        landed = 0
-        while True:
-            self.passes += 1
-            totals = copy_pass(source, self.to, self.passes)
-            landed += totals.landed
-            if not (totals.landed or totals.vanished):
-                return landed
+        return copy_all(source, self.to).landed
+
+    def pass_number(self, source: Source, number: int) -> None:
+        """One pass."""
+        copy_pass(source, self.to, number)
 
     def arrival(self) -> Arrival:
         return list_archive(self.to, self.directory / "lists")

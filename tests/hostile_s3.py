@@ -103,6 +103,11 @@ class _Answers(BaseHTTPRequestHandler):
             text = f"<CompleteMultipartUploadResult>{inner}</CompleteMultipartUploadResult>"
         self.reply(200, text.encode(), content_type="application/xml")
 
+    def do_DELETE(self) -> None:
+        if not self.state.keeps_deleted:
+            self.state.objects.pop(self.key, None)
+        self.reply(204)
+
     def do_GET(self) -> None:
         if not self.key:
             self.reply(200, self.listing(), content_type="application/xml")

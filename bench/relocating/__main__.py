@@ -25,7 +25,7 @@ from glasshouse.regions.keys.file_keyring import FileKeyring
 from glasshouse.regions.wrapping import Wrapper
 from glasshouse.relocation.archive import ArchiveBucket
 from glasshouse.relocation.catalogue import open_catalogue
-from glasshouse.relocation.copying import Destination, copy_pass
+from glasshouse.relocation.copying import Destination, copy_all
 from glasshouse.relocation.descriptions import read_descriptions
 from glasshouse.relocation.examining import Ciphertexts, Examiner, Expected
 from glasshouse.relocation.foreign import take_inventory
@@ -71,14 +71,10 @@ def destination(stack: ExitStack, directory: Path, endpoint: str) -> Destination
 
 
 def destination_steps(to: Destination, directory: Path, source: str) -> Iterator[Step]:
-    numbers = itertools.count(1)
-
     def copied() -> dict[str, object]:
         """Every pass, until one finds nothing to do."""
-        first = totals = copy_pass(open_store(source, CREDENTIALS), to, next(numbers))
-        while totals.landed or totals.vanished:
-            totals = copy_pass(open_store(source, CREDENTIALS), to, next(numbers))
-        return {"objects": first.landed, "size": first.size}
+        totals = copy_all(open_store(source, CREDENTIALS), to)
+        return {"objects": totals.landed, "size": totals.size}
 
     def listed() -> dict[str, object]:
         arrival = list_archive(to, directory / "lists")

@@ -82,6 +82,23 @@ def copy_pass(source: Source, to: Destination, number: int, how: Copying | None 
     return to.landings.totals(number)
 
 
+def copy_all(source: Source, to: Destination, how: Copying | None = None) -> Totals:
+    """Finish the pass that is under way, if any; then passes until one finds nothing. What this call's passes did.
+
+    After the fence, that is all there is. Raises as `copy_pass`.
+    """
+    begun = to.landings.passes()
+    number = begun if begun and to.landings.left(begun) else begun + 1
+    landed = size = vanished = 0
+    while True:
+        totals = copy_pass(source, to, number, how)
+        landed, size, vanished = landed + totals.landed, size + totals.size, vanished + totals.vanished
+        # A pass that was begun before this call may have gone by what has changed since.
+        if number > begun and not (totals.landed or totals.vanished):
+            return Totals(landed=landed, size=size, vanished=vanished)
+        number += 1
+
+
 def new_loop() -> asyncio.AbstractEventLoop:
     """The fastest event loop, without making it everybody's."""
     import uvloop
@@ -318,13 +335,14 @@ def metadata_of(relocation: str, key: bytes, ordinal: int) -> dict[str, JSON]:
 
 
 async def in_batches(versions: Iterator[Version]) -> AsyncIterator[list[Version]]:
-    """Versions in batches that never part those of one key: at most BATCH_OBJECTS and BATCH_BYTES, or one key's."""
-    batches = _batches(versions)
+    """The same as `batches_of`; the listing goes on in a thread."""
+    batches = batches_of(versions)
     while batch := await asyncio.to_thread(next, batches, None):
         yield batch
 
 
-def _batches(versions: Iterator[Version]) -> Iterator[list[Version]]:
+def batches_of(versions: Iterator[Version]) -> Iterator[list[Version]]:
+    """Versions in batches that never part those of one key: at most BATCH_OBJECTS and BATCH_BYTES, or one key's."""
     batch: list[Version] = []
     size = 0
     for _, members in groupby(versions, key=lambda version: version.key):

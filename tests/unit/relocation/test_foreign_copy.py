@@ -25,7 +25,7 @@ def test_a_store_lands_and_its_rows_are_those_of_the_source(database: Database, 
     source = fill(tmp_path / "source", content)
     here = landing(database, tmp_path / "zurich")
     assert here.copy(source) == len(content)
-    assert here.passes == 2
+    assert here.to.landings.passes() == 2
     arrival, there = here.arrival(), inventory(source, tmp_path / "old")
     assert arrival.rows.sharded == there.rows.sharded
     assert (arrival.size, arrival.removed) == (there.size, 0)
