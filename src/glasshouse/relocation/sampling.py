@@ -9,11 +9,12 @@ What a sample can find is a matter of its size (`finds`); that nothing is bad, o
 seed was known before everything had arrived, or that has been refused once, counts for nothing: then read everything.
 """
 
+import contextlib
 import itertools
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -36,6 +37,7 @@ from glasshouse.relocation.openings import MAX_HANDLES, Opening
 SCHEMA = "glasshouse.relocation-sample/v1"
 MAX_FAULTS = 50
 THREADS = 8
+_AT_ONCE = 4 * THREADS
 CUT_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
 
@@ -174,8 +176,10 @@ def _read(
     seed, rows = course.seed(after), destinations[0].asks.list(ROWS, course.rows)
     told = _Told(course, seed, how, rows.sharded.size)
     for one in destinations:
-        found = _read_one(course, one, destinations, seed, rows, after, how)
-        told.take(one.site, found, how.draws or rows.sharded.size, how.progress)
+        if len(told.faults) >= MAX_FAULTS:
+            break
+        with contextlib.closing(_read_one(course, one, destinations, seed, rows, after, how)) as found:
+            told.take(one.site, found, how.draws or rows.sharded.size, how.progress)
     members = {
         "party": Identifier(party),
         "region": course.need(Step.OPEN).predicate.region,
@@ -210,7 +214,7 @@ def _read_one(
     rows: RowList,
     after: str,
     how: Sampling,
-) -> Iterator[tuple[Found, Fault | None]]:
+) -> Generator[tuple[Found, Fault | None], None, None]:
     """Every object to be read at one destination, and what is wrong with it."""
     site = Identifier(one.site)
     sealed = one.asks.list(SEALED, course.arrivals[site].predicate.sealed)
@@ -228,8 +232,10 @@ def _read_one(
     with ThreadPoolExecutor(THREADS, thread_name_prefix="sample") as threads:
         while batch := list(itertools.islice(expected, MAX_HANDLES)):
             openings = one.asks.open([each.handle for each in batch], after)
-            for found in threads.map(examiner.examine, batch, [openings[each.handle] for each in batch]):
-                yield found, examiner.fault(found) if found.fault else None
+            for start in range(0, len(batch), _AT_ONCE):
+                few = batch[start : start + _AT_ONCE]
+                for found in threads.map(examiner.examine, few, [openings[each.handle] for each in few]):
+                    yield found, examiner.fault(found) if found.fault else None
 
 
 def _drawn(rows: RowList, sealed: RowList, seed: str, site: str, draws: int) -> Iterator[Expected]:
@@ -279,12 +285,14 @@ class _Told:
             counts.update(objects=1, bytes=one.size, erased=int(one.erased), markers=int(one.marker))
             if fault is not None:
                 counts["bad"] += 1
-                if len(self.faults) < MAX_FAULTS:
-                    self.faults.append(fault)
+                self.faults.append(fault)
             if self._lists:
                 said = {"at": site, "handle": one.handle, "sealed": one.sealed, "fault": one.fault}
                 self._objects.append({name: text for name, text in said.items() if text})
             progress(site, one)
+            if len(self.faults) >= MAX_FAULTS:
+                # More of them would say nothing more, and what does not answer takes long.
+                break
         self.read[Identifier(site)] = count
         self._sites[site] = {"draws": count, "bad": 0, **counts}
 
