@@ -190,9 +190,10 @@ class Course:
 
     def seed(self, after: str = "") -> Digest:
         """The seed of the sample, `after` an erasure where it is the second one; raises NotYet."""
-        missing = sorted(set(self.commitments) - set(self.reveals))
-        if missing or not self.commitments:
-            raise NotYet(f"{self.id}: {', '.join(missing) or 'nobody'} has not revealed what it committed to")
+        if not self.commitments:
+            raise NotYet(f"{self.id}: nobody has committed to a secret")
+        if missing := sorted(set(self.commitments) - set(self.reveals)):
+            raise NotYet(f"{self.id}: {_list(missing)} has not revealed what it committed to")
         secrets = {str(party): record.predicate.secret for party, record in self.reveals.items()}
         return seed_of(self.rows, secrets, after)
 
