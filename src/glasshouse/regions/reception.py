@@ -20,7 +20,7 @@ from starlette.requests import Request
 from glasshouse.regions.customers.accounts import Accounts, Customer, check_decisions
 from glasshouse.regions.customers.holdings import Holdings
 from glasshouse.regions.customers.pace import Pace
-from glasshouse.regions.errors import Forbidden, InvalidInput, NotSignedIn, WrongSite
+from glasshouse.regions.errors import Arriving, Forbidden, InvalidInput, NotSignedIn, WrongSite
 from glasshouse.regions.intake import Declared, Intake
 from glasshouse.regions.placing import SiteRules
 from glasshouse.regions.reputation import Indicators
@@ -33,7 +33,10 @@ MAX_TOKEN = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What a site's interface stands on. `rules` and `charter` are those of the moment; `rules` raises SiteRefused."""
+    """What a site's interface stands on. `rules` and `charter` are those of the moment; `rules` raises SiteRefused.
+
+    `settled` says whether all accounts are here that the site will have from one that is left.
+    """
 
     rules: Callable[[], SiteRules]
     charter: Callable[[], Charter]
@@ -44,6 +47,7 @@ class Site:
     indicators: Indicators | None = None
     tempo: Tempo = field(default_factory=Tempo)
     max_file_bytes: int = 64 << 30
+    settled: Callable[[], bool] = lambda: True
     uploads: Uploads = field(default_factory=Uploads)
 
 
@@ -101,7 +105,17 @@ async def _signed_in(site: Site, authorization: str) -> Customer:
     if scheme.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN:
         raise NotSignedIn("the request carries no token")
     known = site.accounts.remembered(token)
-    return known if known is not None else await asyncio.to_thread(site.accounts.signed_in, token)
+    if known is not None:
+        return known
+    # Asked before: an account that comes in between is found.
+    settled = site.settled()
+    try:
+        return await asyncio.to_thread(site.accounts.signed_in, token)
+    except NotSignedIn:
+        if settled:
+            raise
+        rules = site.rules()
+        raise Arriving(rules.region, rules.left or "another site") from None
 
 
 async def admit(

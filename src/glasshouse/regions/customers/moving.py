@@ -31,6 +31,7 @@ PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 30.0
 # Of the time that asking for everything takes, so much is waited before it is asked for again.
 _SPARED = 20
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +153,11 @@ class Follower:
         self._stop.set()
         self._thread.join()
 
+    @property
+    def done(self) -> bool:
+        """Whether everything has been asked for since the fence: who is unknown here then is no customer."""
+        return self._last
+
     def step(self) -> int:
         """Take over what is there now; how many accounts. Raises RegionError, StorageError."""
         if self._last:
@@ -170,7 +176,7 @@ class Follower:
 
     def _run(self) -> None:
         pause = 0.0
-        while not self._stop.wait(pause):
+        while not self._wait(pause):
             began = time.monotonic()
             try:
                 self.step()
@@ -178,6 +184,16 @@ class Follower:
             except (RegionError, StorageError, PartyError) as error:
                 _LOG.warning("accounts are not taken over: %s", error)
                 pause = min(2 * max(pause, PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait, but not past the fence: customers are waiting then. Whether this is to end."""
+        end, before = time.monotonic() + seconds, self._fenced()
+        while (left := end - time.monotonic()) > 0:
+            if self._stop.wait(min(left, _LOOK_SECONDS)):
+                return True
+            if self._fenced() and not before:
+                return False
+        return self._stop.is_set()
 
 
 def _account(row: Row) -> Account:
