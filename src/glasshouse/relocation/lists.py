@@ -31,6 +31,8 @@ from glasshouse.storage.errors import from_os_error
 KEY_DIGITS = 64
 _PIECE_LINES = 100_000
 _BUFFER_BYTES = 64 << 10
+# A little more than a row has.
+_BACK_BYTES = 512
 
 
 def ciphertext_row(handle: str, sha256: str, size: int) -> Row:
@@ -162,7 +164,7 @@ def _line_start(file: BinaryIO, middle: int, low: int) -> int:
     """Go to where the line begins that has the byte `middle`; `low` is where some line begins, not after it."""
     at = middle
     while at > low:
-        step = max(low, at - _BUFFER_BYTES)
+        step = max(low, at - _BACK_BYTES)
         file.seek(step)
         end = file.read(at - step).rfind(b"\n")
         if end >= 0:
