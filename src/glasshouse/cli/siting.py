@@ -180,7 +180,7 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
         )
     )
     accounts = Accounts(database)
-    accounts = stack.enter_context(_accounts(place, own))
+    follower = stack.enter_context(_accounts(place, own))
     notices.append(lambda history: _note_ends(place, history))
     site = Site(
         rules=standing.rules,
@@ -191,7 +191,7 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
         pace=Pace(settings.requests_per_second),
         indicators=_indicators(node, settings),
         max_file_bytes=settings.max_file_bytes,
-        settled=lambda: accounts.done or place.rules().left is None,
+        settled=lambda: follower.done or place.rules().left is None,
     )
     return [*supervisor_routes(node, place, stack), Mount("/", create_site_app(site))]
 

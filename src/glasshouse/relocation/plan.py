@@ -10,7 +10,8 @@
     url = "s3://archive?endpoint=https://s3.moscow.example"
     credentials = "keys/archive.toml"
     secret = "keys/au-2026.secret"       # 32 bytes in hex, the same for all of them, made by: relocate plan
-    description = "au-2026.jsonl"        # the supervisor: the old site's list of what lies there
+    description = "au-2026.jsonl"        # the supervisor: the old site's newest list of what lies there
+    writer = {url = "s3://archive", credentials = "keys/writer.toml"}    # the old site: those who wrote
 
     [copying]                            # destinations
     workers = 2
@@ -68,13 +69,15 @@ class Way:
 class OldStore:
     """The store that is emptied. `secret` is a file: what handles and salts are made of (`foreign.store_handle`).
 
-    `description` is the old site's list of what lies there, as it has handed it to the supervisor.
+    `description` is the old site's list of what lies there, as it has handed it to the supervisor: the newest one.
+    `writer` is how those came in who wrote there: the fence holds once they are refused.
     """
 
     url: str
     secret: str
     credentials: str | None = None
     description: str | None = None
+    writer: Way | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

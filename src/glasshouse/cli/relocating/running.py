@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import typer
 from glasshouse_verify.codec import Digest
+from glasshouse_verify.region import Origin
 from glasshouse_verify.relocation import Step
 from glasshouse_verify.statement import Use
 
 from glasshouse.cli.beside import open_beside
+from glasshouse.cli.relocating.emptying import OldStoreSite, StoreDestination
 from glasshouse.cli.relocating.group import app
 from glasshouse.cli.relocating.steps import MoveArgument, Mover, Said, open_mover, patiently
 from glasshouse.cli.wiring import JsonOption, NodeOption, emit
@@ -34,16 +36,19 @@ def run(
     relocation: MoveArgument,
     node: NodeOption = Path(),
     once: Annotated[bool, typer.Option("--once", help="do what can be done now, and end")] = False,
+    may_fence: Annotated[
+        bool, typer.Option("--fence", help="where a store is emptied: have it refuse writes from now on")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Do this site's part: at the old site open, list and fence; at a new one say what arrived.
+    """Do this site's part: at the old site open, list and fence; at a new one copy, and say what arrived.
 
     Waits for the others' steps, and can be ended and begun again at any time. Exit 0 where all of this site's part up
     to the countersignature stands, 1 where --once ended before.
     """
     with open_mover(node, relocation, purpose="intake") as mover:
         course = mover.course()
-        turns = _turns(mover, course)
+        turns = _turns(mover, course, may_fence=may_fence)
         said = list(_run(mover, turns, once=once))
         waiting = next((step for step, _ in turns if not _stands(mover, mover.course(), step)), None)
     steps = [{"step": one.step, "statement": one.statement, "entry": one.entry} for one in said]
@@ -53,13 +58,14 @@ def run(
     raise typer.Exit(1 if waiting else 0)
 
 
-def _turns(mover: Mover, course: Course) -> list[tuple[Step, Turn]]:
+def _turns(mover: Mover, course: Course, *, may_fence: bool) -> list[tuple[Step, Turn]]:
     """What a site has to say, in order, and how it comes to say it."""
+    is_store = course.moving.source == Origin.STORE
     if mover.site == course.moving.site:
-        site = OldSite(mover)
+        site = OldStoreSite(mover, may_fence=may_fence) if is_store else OldSite(mover)
         return [(Step.OPEN, site.open), (Step.SOURCE, site.source), (Step.FENCE, site.fence)]
     if mover.site in course.destinations:
-        return [(Step.ARRIVAL, NewSite(mover).arrive)]
+        return [(Step.ARRIVAL, StoreDestination(mover).arrive if is_store else NewSite(mover).arrive)]
     raise SettingsError("site.id", f"{mover.site} has no part in {course.id}", "Run it at one of its sites.")
 
 
