@@ -17,14 +17,18 @@ import hashlib
 import http.client
 import secrets
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from itertools import groupby
+from typing import TypeVar
 
 import httpx
 from glasshouse_verify.codec import Digest, Identifier, Text
+from glasshouse_verify.foreign import store_handle
 from glasshouse_verify.region import Region
+from glasshouse_verify.row import row_key
 
 from glasshouse.ledger.outgoing import open_http
 from glasshouse.regions.batch import Batch
@@ -32,13 +36,18 @@ from glasshouse.regions.errors import JournalConflict, PeerUnavailable
 from glasshouse.regions.journal import START
 from glasshouse.regions.metadata import format_metadata
 from glasshouse.regions.peers import Credentials, PeerClient
+from glasshouse.relocation.descriptions import Described
 from glasshouse.relocation.errors import Forbidden, Unavailable
+from glasshouse.relocation.lists import RowList
 from glasshouse.relocation.stores.interface import Source, Store, Version
 from glasshouse.relocation.stores.probe import write_refused
 from glasshouse.storage.errors import ObjectMissing
 
 Outcome = StrEnum("Outcome", "REFUSED UNREACHED SUCCEEDED")
 TIMEOUT_SECONDS = 20.0
+# So many objects are known to be asked for.
+DRAWN = 200
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +70,49 @@ class Canary:
 REFUSED, UNREACHED = Attempt(outcome=Outcome.REFUSED), Attempt(outcome=Outcome.UNREACHED)
 
 
+Known = Sequence[tuple[Version, Digest]]
+"""Versions that a store had, with their handles."""
+
+
+def of_store(described: Iterable[Described], secret: bytes) -> Known:
+    """Some versions with content, drawn evenly from what a store was described to hold; to be asked for by their keys.
+
+    None of a key that had more than one: what a lock keeps of those may be given.
+    """
+    alone = (next(iter(found)) for found in map(list, _by_key(described)) if len(found) == 1)
+    found = _drawn(one for one in alone if one.content is not None and one.size)
+    return [(_by_name(one.key), store_handle(secret, one.key, one.ordinal)) for one in found]
+
+
+def of_vault(rows: RowList) -> Known:
+    """Some objects of a site's vault, drawn evenly from the rows that the fence left."""
+    places = {secrets.randbelow(rows.sharded.size) for _ in range(DRAWN if rows.sharded.size else 0)}
+    handles = [Digest(row_key(rows.at(place))) for place in sorted(places)]
+    return [(_by_name(f"{handle[0]}/{handle}".encode()), handle) for handle in handles]
+
+
+def _by_name(key: bytes) -> Version:
+    return Version(key=key, ordinal=0, version=None, marker=False, size=0, modified=0)
+
+
+def _by_key(described: Iterable[Described]) -> Iterator[Iterator[Described]]:
+    return (found for _, found in groupby(described, key=lambda one: one.key))
+
+
+def _drawn(found: Iterable[_T]) -> list[_T]:
+    kept: list[_T] = []
+    for number, one in enumerate(found):
+        if number < DRAWN:
+            kept.append(one)
+        elif (place := secrets.randbelow(number + 1)) < DRAWN:
+            kept[place] = one
+    return kept
+
+
 def store_canaries(
     reader: Source | None,
     writer: Store | None,
-    versions: Sequence[tuple[Version, Digest]],
+    versions: Known,
     *,
     fenced_ms: int,
     remains: int = 0,
@@ -84,7 +132,7 @@ def store_canaries(
     return found
 
 
-def _read(source: Source, versions: Sequence[tuple[Version, Digest]]) -> Attempt:
+def _read(source: Source, versions: Known) -> Attempt:
     version, handle = secrets.choice(versions)
 
     def given() -> bool:
@@ -97,7 +145,9 @@ def _read(source: Source, versions: Sequence[tuple[Version, Digest]]) -> Attempt
 
 def _list(source: Source, fenced_ms: int, remains: int) -> Attempt:
     def more() -> bool:
-        return any(number > remains or found.modified > fenced_ms for number, found in enumerate(source.list(), 1))
+        # An empty directory is none of anybody's objects: a vault keeps its own.
+        there = (one for one in source.list() if one.size or one.version or not one.key.endswith(b"/"))
+        return any(number > remains or found.modified > fenced_ms for number, found in enumerate(there, 1))
 
     return _at_store(more, "it lists what was erased, or came afterwards")
 

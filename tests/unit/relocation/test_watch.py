@@ -16,11 +16,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
-from world import DAY
+from world import DAY, digest
 
 from glasshouse.parties.certificates import create_peer
 from glasshouse.regions.peers import Credentials
 from glasshouse.regions.shards import ShardTree
+from glasshouse.regions.vault import DirectoryVault
 from glasshouse.relocation.canaries import (
     REFUSED,
     UNREACHED,
@@ -28,11 +29,15 @@ from glasshouse.relocation.canaries import (
     Canary,
     Outcome,
     intake_canaries,
+    of_store,
+    of_vault,
     peer_canaries,
     store_canaries,
 )
+from glasshouse.relocation.descriptions import Described
 from glasshouse.relocation.erasing import Emptied, erase_store
 from glasshouse.relocation.errors import Forbidden, InvalidInput, NotYet, Unavailable
+from glasshouse.relocation.lists import in_order, keep_list
 from glasshouse.relocation.stores.directory import DirectoryTree
 from glasshouse.relocation.watching import Turn, Watch
 from glasshouse.storage.db import Database
@@ -204,6 +209,31 @@ def test_canaries_at_a_store(tmp_path: Path) -> None:
             "store-write": found,
         }
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_supervisor_knows_to_ask_for(tmp_path: Path) -> None:
+    """Of a store by its description, of a vault by its rows; a vault's own directories are nobody's objects."""
+    described = [
+        Described(key=b"marked", ordinal=0, size=3, content=digest(b"old")),
+        Described(key=b"marked", ordinal=1, size=0),
+        Described(key=b"one", ordinal=0, size=3, content=digest(b"one")),
+        Described(key=b"small", ordinal=0, size=0, content=digest(b"")),
+    ]
+    ((version, handle),) = of_store(described, SECRET)
+    assert (version.key, version.version, handle) == (b"one", None, store_handle(SECRET, b"one", 0))
+    many = [Described(key=b"%06d" % n, ordinal=0, size=1, content=digest(b"x")) for n in range(500)]
+    drawn = {found.key for found, _ in of_store(many, SECRET)}
+    assert len(drawn) == 200
+    assert max(drawn) > b"000300"
+    vault = DirectoryVault(tmp_path / "vault")
+    handles = [digest(b"%d" % number) for number in range(4)]
+    rows = keep_list(tmp_path / "rows", in_order(({"key": h, "commitment": h} for h in handles), tmp_path))
+    asked = of_vault(rows)
+    assert {handle for _, handle in asked} <= set(handles)
+    canaries = store_canaries(DirectoryTree(tmp_path / "vault"), None, asked, fenced_ms=0)
+    assert outcomes(canaries) == {"store-list": "refused", "store-read": "refused"}
+    vault.keep_all(dict.fromkeys(handles, b"restored"))
+    assert outcomes(canaries) == {"store-list": "succeeded", "store-read": "succeeded"}
 
 
 def test_canaries_at_an_intake() -> None:

@@ -147,7 +147,7 @@ def premises_of(mover: Mover) -> Iterator[Premises]:
             site=node.settings.site.id,
             database=database,
             vault=vault_of(node, spool="erasing"),
-            keys=open_keys(node),
+            keys=open_keys(node, begin=False),
         )
 
 
@@ -155,7 +155,8 @@ def _bucket(mover: Mover) -> Bucket | None:
     """The vault's bucket, opened to see its versions, where the plan names one."""
     node = mover.session.node
     way = (read_plan(node.directory, mover.relocation).sites or {}).get(mover.site)
-    return None if way is None else Bucket(store=open_way(node.directory, way))
+    prefix = (node.settings.objects.url or "").partition("://")[2].partition("/")[2]
+    return None if way is None else Bucket(store=open_way(node.directory, way), prefix=prefix.encode())
 
 
 def _asserted(mover: Mover) -> tuple[Remaining, ...]:

@@ -13,10 +13,21 @@ from glasshouse.cli.relocating.steps import POLL_SECONDS, MoveArgument, Mover, o
 from glasshouse.cli.wiring import JsonOption, NodeOption, emit
 from glasshouse.parties.errors import SettingsError
 from glasshouse.regions.peers import Credentials
-from glasshouse.relocation.canaries import Canary, intake_canaries, peer_canaries, store_canaries
+from glasshouse.relocation.canaries import (
+    Canary,
+    Known,
+    intake_canaries,
+    of_store,
+    of_vault,
+    peer_canaries,
+    store_canaries,
+)
 from glasshouse.relocation.catalogue import open_catalogue
 from glasshouse.relocation.course import Course
-from glasshouse.relocation.plan import Plan, Way, open_way, read_plan
+from glasshouse.relocation.descriptions import read_descriptions
+from glasshouse.relocation.giving import ROWS
+from glasshouse.relocation.lists import check_list
+from glasshouse.relocation.plan import Plan, Way, open_way, read_plan, read_secret
 from glasshouse.relocation.stores.addresses import read_credentials
 from glasshouse.relocation.watching import EVERY_SECONDS, Watch
 
@@ -73,7 +84,8 @@ def _canaries(mover: Mover, plan: Plan, course: Course) -> list[Canary]:
         reader = open_catalogue(way.url, credentials, mover.place / "scratch")
         writer = None if means is None or means.writer is None else open_way(node, means.writer)
         erased = course.need(Step.ERASURE).predicate
-        found += store_canaries(reader, writer, (), fenced_ms=fence.at_ms, remains=erased.rows.size)
+        known = _known(mover, plan, course)
+        found += store_canaries(reader, writer, known, fenced_ms=fence.at_ms, remains=erased.rows.size)
     if place is not None and means is not None and means.token is not None:
         if means.country is None or means.category is None:
             raise SettingsError("watch", "names a token alone", "Write country and category beside it.")
@@ -83,3 +95,14 @@ def _canaries(mover: Mover, plan: Plan, course: Course) -> list[Canary]:
         own = Credentials(certificate=node / means.certificate, key=node / means.key)
         found += peer_canaries(str(course.region), site, terms, own, site)
     return found
+
+
+def _known(mover: Mover, plan: Plan, course: Course) -> Known:
+    """What to ask the old store for, as far as the supervisor's own lists say what it had."""
+    node, store = mover.session.node.directory, plan.store
+    if store is not None:
+        described = () if store.description is None else read_descriptions(node / store.description)
+        return of_store(described, read_secret(node, store))
+    # Any destination's: they were found to be what the fence left.
+    kept = sorted((mover.place / "lists").glob(f"*-{ROWS}-{course.rows.root[:16]}"))
+    return of_vault(check_list(kept[0], course.rows, "the rows that the fence left")) if kept else ()
