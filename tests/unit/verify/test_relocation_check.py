@@ -249,6 +249,14 @@ def test_a_refusal_stands() -> None:
     refused(world.judge(), "sample", Outcome.MISMATCH, "lab refused")
 
 
+def test_refused_once_the_old_site_was_cut_off_and_read_in_full_then() -> None:
+    world = before(Step.RESAMPLE)
+    world.say(Step.REFUSAL)
+    refused(world.judge(), "sample", Outcome.MISMATCH, "lab refused: zurich-2: other bytes")
+    world.say(Step.RESAMPLE, read=dict.fromkeys(TO, 20_000), full=True)
+    assert texts(goes_on(world, Step.RESAMPLE)) == {}
+
+
 # --- erasure ----------------------------------------------------------------------------------------------------------
 
 

@@ -149,10 +149,11 @@ class _Check(Ground):
         return Claim(text=text, by=tuple(sorted(by)), when=when)
 
     def sample(self) -> Claim:
-        signed, refused = self._last(Step.COUNTERSIGN, Step.REFUSAL), self._told(Step.REFUSAL)
-        for fault in signed.says.faults or ():
-            raise Mismatch(f"{signed.says.party} refused: {fault.site}: {fault.text}")
-        must(signed.says.full or not refused, "countersigned by the sample that was refused, not by reading everything")
+        newest, signed = self._last(Step.COUNTERSIGN, Step.REFUSAL, Step.RESAMPLE).says, self._last(Step.COUNTERSIGN)
+        for fault in newest.faults or ():
+            raise Mismatch(f"{newest.party} refused: {fault.site}: {fault.text}")
+        known = [refused for refused in self._told(Step.REFUSAL) if refused.index < signed.index]
+        must(signed.says.full or not known, "countersigned by the sample that was refused, not by reading everything")
         must({entry.id for entry in self._arrived()} <= set(signed.says.previous), "countersigned without all arrivals")
         return self._read(signed)
 
@@ -251,5 +252,4 @@ class _Check(Ground):
         least, enough = min(says.read.get(site, 0) for site in self._sites), rows.size if says.full else SAMPLE
         must(least >= enough, f"{says.party} read {least} objects, and {enough} were to be read", Undecided)
         how = "" if says.full else f", drawn: that finds 1 bad one in {int(1 / (1 - 0.01 ** (1 / least)))} with 99 %"
-        text = f"{says.party} read {least} objects at each site{how}"
-        return Claim(text=text, by=tuple(secrets), when=says.time)
+        return Claim(text=f"{says.party} read {least} objects at each site{how}", by=tuple(secrets), when=says.time)
