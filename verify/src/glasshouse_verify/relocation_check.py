@@ -149,9 +149,10 @@ class _Check(Ground):
         return Claim(text=text, by=tuple(sorted(by)), when=when)
 
     def sample(self) -> Claim:
-        newest, signed = self._last(Step.COUNTERSIGN, Step.REFUSAL, Step.RESAMPLE).says, self._last(Step.COUNTERSIGN)
+        newest = self._last(Step.COUNTERSIGN, Step.REFUSAL, Step.RESAMPLE).says
         for fault in newest.faults or ():
             raise Mismatch(f"{newest.party} refused: {fault.site}: {fault.text}")
+        signed = self._last(Step.COUNTERSIGN)
         known = [refused for refused in self._told(Step.REFUSAL) if refused.index < signed.index]
         must(signed.says.full or not known, "countersigned by the sample that was refused, not by reading everything")
         must({entry.id for entry in self._arrived()} <= set(signed.says.previous), "countersigned without all arrivals")
@@ -185,8 +186,9 @@ class _Check(Ground):
         refused = sum(count for kind, count in last.tried.items() if not kind.endswith("-unreached"))
         must(refused, f"nothing was refused at {last.site}: it could not be reached", Undecided)
         must(last.time >= end, f"not ended yet: watched until {utc(last.time)}, to be until {utc(end)}", Undecided)
-        text = f"{last.site} refused {refused} attempts until {utc(last.time)}"
-        return Claim(text=text, by=(last.party,), when=last.time)
+        return Claim(
+            text=f"{last.site} refused {refused} attempts by {utc(last.time)}", by=(last.party,), when=last.time
+        )
 
     # What the claims share
 
