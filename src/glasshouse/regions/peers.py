@@ -64,7 +64,7 @@ def _pinned(protocol: int, own: Credentials, trusted: Iterable[bytes]) -> ssl.SS
     # The certificate is compared as a whole, so its names say nothing more.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
-    # Each of these certificates itself is trusted, whatever others there are of the same name: a vendor's sites share it.
+    # Each certificate itself is trusted, whatever others there are of the same name: a vendor's sites share it.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     for certificate in trusted:
         context.load_verify_locations(cadata=certificate)
