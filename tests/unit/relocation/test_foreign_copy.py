@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from foreign_stores import SECRET, fill, inventory, landing, some
+from glasshouse_verify.encoding import format_json
 from glasshouse_verify.foreign import store_row
 
-from glasshouse.relocation.copying import WHOLE_BYTES, Copying, copy_pass
+from glasshouse.relocation.copying import WHOLE_BYTES, Copying, copy_pass, metadata_of
 from glasshouse.relocation.errors import InvalidInput, StoreLied, Unavailable
 from glasshouse.relocation.foreign import fence, fingerprint
 from glasshouse.relocation.landing import LeaseLost
@@ -215,3 +216,9 @@ def test_what_the_archive_lost_or_altered_is_copied_again(database: Database, tm
     assert not stray.exists()
     assert here.copy(source) == 2
     assert here.arrival().rows.sharded == inventory(source, tmp_path / "old").rows.sharded
+
+
+def test_the_page_on_archives_shows_what_objects_say_of_themselves() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "spec" / "archive.md").read_text()
+    example = page.partition("```archive-metadata\n")[2].partition("\n```")[0]
+    assert format_json(metadata_of("au-2026", b"../up", 2)).decode() == example
