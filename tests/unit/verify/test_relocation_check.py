@@ -68,7 +68,7 @@ def test_the_whole_answer(source: Origin) -> None:
     assert said["sample"] == sample
     erased = world.course.need(Step.ERASURE).predicate.time
     assert said["erasure"] == f"nothing is at moscow since {utc(erased)}; after that {sample}"
-    assert said["watch"].startswith("moscow refused 768 attempts by ")
+    assert said["watch"].startswith("moscow refused all of 768 attempts")
     for claim in report.claims:
         assert claim.by
         assert claim.when is not None

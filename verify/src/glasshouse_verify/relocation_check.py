@@ -186,9 +186,7 @@ class _Check(Ground):
         refused = sum(count for kind, count in last.tried.items() if not kind.endswith("-unreached"))
         must(refused, f"nothing was refused at {last.site}: it could not be reached", Undecided)
         must(last.time >= end, f"not ended yet: watched until {utc(last.time)}, to be until {utc(end)}", Undecided)
-        return Claim(
-            text=f"{last.site} refused {refused} attempts by {utc(last.time)}", by=(last.party,), when=last.time
-        )
+        return Claim(text=f"{last.site} refused all of {refused} attempts", by=(last.party,), when=last.time)
 
     # What the claims share
 
