@@ -306,6 +306,7 @@ class Replicator:
         self._receipts.fail(Short(f"another site of the region cannot store the object now: {error}"))
 
     def _serve(self, client: PeerClient) -> None:
+        self._begin_anew()
         position, chain = self._meet(client)
         self.up.set()
         while True:
@@ -388,16 +389,21 @@ class Replicator:
         return last, chain
 
     def _write_down(self, batch: Countersigned) -> None:
-        """Have receipts written down, together with those that come before that is begun."""
+        """Have receipts written down, together with those that come before that is begun.
+
+        Raises StorageError where an earlier batch could not be: then nothing that follows on it is written down either,
+        since all of it is handed over again from there, with the data keys that are wiped once it is written down.
+        """
         if len(self._unwritten) >= MAX_UNWRITTEN_BATCHES:
             self._written_down()
         with self._condition:
-            self._unwritten.append(batch)
-            writing = self._writing
-            if writing is None or writing.done():
-                self._writing = self._writer.submit(self._write)
-        if writing is not None and writing.done():
-            writing.result()
+            failed = self._writing is not None and self._writing.done()
+            if not failed:
+                self._unwritten.append(batch)
+                if self._writing is None:
+                    self._writing = self._writer.submit(self._write)
+        if failed:
+            self._written_down()
 
     def _write(self) -> None:
         while True:
@@ -418,14 +424,15 @@ class Replicator:
         """Wait until the receipts that were handed out are written down. Raises StorageError."""
         with self._condition:
             writing = self._writing
-        if writing is None:
-            return
-        try:
+        if writing is not None:
             writing.result()
-        finally:
-            with self._condition:
-                if self._writing is writing:
-                    self._writing = None
+
+    def _begin_anew(self) -> None:
+        """Before asking where to begin: nothing is being written down, and what could not be is forgotten."""
+        self.settle()
+        with self._condition:
+            self._writing = None
+            self._unwritten.clear()
 
     def settle(self) -> None:
         """Wait for what is being written down, for somebody who is about to read it."""
