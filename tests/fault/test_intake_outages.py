@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from sites import Ground, clear, declared, honoured, put, running_site, same_jou
 from glasshouse.regions import intake as intake_module
 from glasshouse.regions.errors import Short
 from glasshouse.regions.journal import Kind, Note
+from glasshouse.regions.replication import Countersigned, Receipts, Replicator
 from glasshouse.storage.db import Database
+from glasshouse.storage.errors import DatabaseUnavailable
 
 LARGE = 3 << 20
 
@@ -83,6 +86,28 @@ def test_a_charter_that_says_wait_holds_uploads_until_the_peer_is_back(
             waiting.result(0.3)
         with running_site(ground, "zurich-2", other_database) as other:
             assert honoured(waiting.result(30).receipt, one, other)
+
+
+def test_nothing_is_written_down_after_what_could_not_be(
+    ground: Ground, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that follows is pushed again, too, and that takes the data keys that are wiped when it is written down."""
+    clear(database)
+    receipts, tried = Receipts(ground.place("zurich-1", database)), []
+
+    def fail(_: str, batches: Sequence[Countersigned], *, drop: bool) -> None:
+        tried.extend(batch.after for batch in batches)
+        raise DatabaseUnavailable("the database does not answer")
+
+    monkeypatch.setattr(receipts, "write_down", fail)
+    credentials = ground.credentials("zurich-1")
+    replicator = Replicator(ground.place("zurich-1", database), receipts, "zurich-2", credentials)
+    replicator._write_down(Countersigned(after=0, position=1, complete={}))
+    replicator.settle()
+    with pytest.raises(DatabaseUnavailable):
+        replicator._write_down(Countersigned(after=1, position=2, complete={}))
+    replicator.settle()
+    assert tried == [0]
 
 
 def test_one_site_alone_where_the_charter_asks_for_one(tmp_path: Path, database: Database) -> None:

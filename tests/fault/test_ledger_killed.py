@@ -94,7 +94,7 @@ def wait_for(client: LedgerClient, size: int) -> None:
         except (NotThere, Unavailable):
             return False
 
-    until(covered, timeout_seconds=30)
+    until(covered, timeout_seconds=60)
 
 
 def everything_is_there(client: LedgerClient, view: View, acknowledged: dict[bytes, int]) -> None:
