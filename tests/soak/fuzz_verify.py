@@ -28,6 +28,7 @@ with atheris.instrument_imports(include=["glasshouse_verify", "glasshouse.region
         policy,
         policy_file,
         receipt_check,
+        relocation_check,
         row,
         sshsig,
         tile,
@@ -97,6 +98,11 @@ def fuzz_evidence(data: bytes) -> None:
     same(evidence.format_evidence(evidence.parse_evidence(data)), data)
 
 
+def fuzz_relocation_evidence(data: bytes) -> None:
+    parsed = relocation_check.parse_relocation_evidence(data)
+    same(relocation_check.format_relocation_evidence(parsed), data)
+
+
 def fuzz_receipt_evidence(data: bytes) -> None:
     same(receipt_check.format_receipt_evidence(receipt_check.parse_receipt_evidence(data)), data)
 
@@ -164,6 +170,7 @@ def honest_examples() -> dict[str, bytes]:
     from lineages import signature as ssh_signature
     from notary import Notary, Tree, signed, witness
     from region_world import pages
+    from relocation_world import pages as pages_of_a_move
     from world import World
 
     log, cosigner, tree = Notary("example.com/log"), witness("w.example"), Tree(9)
@@ -174,7 +181,7 @@ def honest_examples() -> dict[str, bytes]:
     initiative = World()
     initiative.honest()
     history, *_ = example()
-    region = pages()
+    region, moves = pages(), pages_of_a_move()
     return {
         "note": note.format_note(signed_note),
         "vkey": note.format_vkey(log.key).encode(),
@@ -190,6 +197,7 @@ def honest_examples() -> dict[str, bytes]:
         "bundle": tile.format_bundle([b"one", b"", b"three"]),
         "evidence": evidence.format_evidence(initiative.evidence()),
         "receipt_evidence": encoding.format_json(region["receipt-evidence"]),
+        "relocation_evidence": encoding.format_json(moves["relocation-evidence"]),
         "delta": region["inventory-delta"].encode(),
         "sshsig": ssh_signature("ann", b"message"),
         "commit": history.objects[1][1],
