@@ -160,7 +160,7 @@ def site_routes(node: Node, database: Database, stack: contextlib.ExitStack) -> 
     place = Place(
         database=database,
         vault=vault_of(node),
-        keys=open_keys(node),
+        keys=open_keys(node, begin=standing.rules().state != State.LEFT),
         signer=signer,
         rules=standing.rules,
         fences=fences,

@@ -11,7 +11,7 @@ from leaving import Leaving
 from sites import REGION, Ground, clear, running_site
 
 from glasshouse.regions.customers.accounts import Accounts
-from glasshouse.regions.errors import InvalidInput, KeyDestroyed, KeysUnavailable
+from glasshouse.regions.errors import InvalidInput, KeyDestroyed, KeysUnavailable, RegionError
 from glasshouse.regions.journal import Kind, Note, heads
 from glasshouse.regions.leaving import Premises, holding
 from glasshouse.regions.placing import Place
@@ -115,6 +115,17 @@ def test_the_database_takes_nothing_any_more(left: Left, tmp_path: Path) -> None
         )
     with left.premises.database.transaction() as connection, pytest.raises(Exception, match="never comes back"):
         connection.execute("update regions.object set state = 'held' where state = 'moved'")
+
+
+def test_a_site_that_serves_on_takes_nothing(left: Left) -> None:
+    """Whatever its operator has it believe of the charter."""
+    left.erase()
+    ground = Ground(left.directory.parent, custody=Mode.SITE, replicas=1, names=("moscow",))
+    with running_site(ground, "moscow", left.premises.database) as site:
+        with pytest.raises(RegionError):
+            site.upload(b"sent to the old address")
+        assert holding(left.premises).objects == 0
+        assert heads(left.premises.database)["moscow"].number == 4
 
 
 def test_looking_erases_nothing(left: Left) -> None:
