@@ -5,7 +5,7 @@
        was written after the fence: that is an alarm, and is left as it is
     3. versions that were compared are erased in batches, each written down before (erased.py), the newest of a key
        first: so what is left of a key is counted as it was at the fence, whenever it is counted
-    4. unfinished uploads are given up
+    4. unfinished uploads are given up; the store refuses deletes again
     5. another client lists the store: only what locks keep may be there; and a sample of what was erased is read: each
        read must fail
     6. all of it is said in the statement `erasure`, what remains under its handles and under a root of its own
@@ -124,6 +124,7 @@ def erase_store(
         for upload in emptied.store.uploads():
             progress.begin_upload(upload)
             emptied.store.abort(upload)
+        emptied.store.refuse_writes()
         _check_erased(emptied, permit, progress)
         return _statement(emptied, permits.now(), progress, int(clock()))
 

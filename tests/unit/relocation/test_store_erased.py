@@ -62,6 +62,7 @@ def test_everything_goes_and_the_statement_says_so(moved: Moved) -> None:
     says = erase_store(moved.emptied, moved.world.permit, clock=lambda: moved.world.now, told=told.append)
     assert list(moved.store.list()) == []
     assert moved.root.is_dir()
+    assert moved.root.stat().st_mode & 0o222 == 0
     assert dict(says.erased or {}) == {"objects": 5, "markers": 0, "bytes": 16, "uploads": 0}
     assert (says.rows, says.remains) == (ShardTree().sharded, ())
     assert says.charter == moved.world.history.chain.newest.id
