@@ -4,26 +4,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from foreign_stores import inventory, landing
 from gotools import Go, free_port, running
 from ledgers import no_quorum, still_log
 from obstore.store import S3Store
 from promises import ObjectStorePromises
 
 from glasshouse.ledger.fsck import check_log
+from glasshouse.relocation.archive import ArchiveBucket
+from glasshouse.relocation.errors import Forbidden
+from glasshouse.relocation.stores.addresses import Bucket, Credentials
+from glasshouse.relocation.stores.interface import Answer
+from glasshouse.relocation.stores.opening import open_store
 from glasshouse.storage.db import Database
 from glasshouse.storage.errors import StorageUnavailable
 from glasshouse.storage.objects import ObjectStore
 from glasshouse.storage.remote import RemoteObjects, open_remote
 
 VERSITYGW = "github.com/versity/versitygw@v1.8.0/cmd/versitygw"
-BUCKET = "glasshouse"
+BUCKET, FOREIGN = "glasshouse", "foreign"
 
 
 @pytest.fixture(scope="module")
 def endpoint(go: Go, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = go.build(VERSITYGW)
     place = tmp_path_factory.mktemp("s3")
-    (place / "buckets" / BUCKET).mkdir(parents=True)
+    for name in (BUCKET, FOREIGN):
+        (place / "buckets" / name).mkdir(parents=True)
     (place / "meta").mkdir()
     port = free_port()
     command = [str(program), "--access=test", "--secret=testsecret", f"--port=127.0.0.1:{port}", "--quiet"]
@@ -75,6 +82,33 @@ def test_a_bucket_is_opened_by_its_url(endpoint: str, monkeypatch: pytest.Monkey
     store = open_remote(f"s3://{BUCKET}/by-url/")
     store.put("checkpoint", b"x")
     assert RemoteObjects(bucket(endpoint)).get("by-url/checkpoint") == b"x"
+
+
+def test_a_foreign_store_is_asked_read_copied_and_emptied(endpoint: str, database: Database, tmp_path: Path) -> None:
+    keys = Credentials(access_key="test", secret_key="testsecret")
+    store = open_store(f"s3://{FOREIGN}?endpoint={endpoint}", keys)
+    honours = store.probe()
+    said = (honours.readable, honours.writable, honours.conditional_create, honours.read_after_write, honours.checksums)
+    assert set(said) == {Answer.YES}
+    content = {
+        key.encode(): key.encode() * 3 for key in ("a b", "plus+", "100%", "ü/é", "😀", "<&>", "deep/er/still", "'~")
+    }
+    for key, data in content.items():
+        store.write(key, data)
+    assert {one.key: b"".join(store.read(one)) for one in store.list()} == content
+    archive = ArchiveBucket(
+        bucket=Bucket(name=BUCKET, endpoint=endpoint, region="us-east-1"),
+        credentials=keys,
+        relocation="conformance",
+        spool=tmp_path / "spool",
+    )
+    here = landing(database, tmp_path / "zurich", archive=archive)
+    assert here.copy(store) == len(content)
+    assert here.arrival().rows.sharded == inventory(store, tmp_path / "old").rows.sharded
+    assert list(store.erase(list(store.list()))) == []
+    assert list(store.list()) == []
+    with pytest.raises(Forbidden):
+        list(open_store(f"s3://{FOREIGN}?endpoint={endpoint}", Credentials(access_key="test", secret_key="x")).list())
 
 
 def test_a_store_that_is_away(tmp_path: Path) -> None:

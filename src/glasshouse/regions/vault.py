@@ -161,7 +161,8 @@ class BucketVault:
         """See Vault."""
         for key in self._store.list(""):
             name = key.rpartition("/")[2]
-            if _HANDLE.fullmatch(name):
+            # Archives of foreign stores lie below keys of their own.
+            if _HANDLE.fullmatch(name) and key == _key(name):
                 yield name
 
     def _check(self, handle: str, sha256: str) -> None:

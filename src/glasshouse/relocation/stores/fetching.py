@@ -5,8 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from glasshouse.relocation.errors import Unavailable
 from glasshouse.relocation.stores.interface import Source, Version
-from glasshouse.relocation.stores.wire import Wire
+from glasshouse.relocation.stores.wire import MAX_WHOLE_BYTES, Wire
 from glasshouse.storage.errors import ObjectMissing
 
 CONNECTIONS = 24
@@ -45,7 +46,15 @@ class ThreadFetcher:
 
     async def content(self, version: Version) -> bytes:
         """See Fetcher."""
-        return await asyncio.to_thread(lambda: b"".join(self._source.read(version)))
+        return await asyncio.to_thread(self._whole, version)
+
+    def _whole(self, version: Version) -> bytes:
+        held = bytearray()
+        for piece in self._source.read(version):
+            held += piece
+            if len(held) > MAX_WHOLE_BYTES:
+                raise Unavailable("the store gives more than it has listed; list it anew")
+        return bytes(held)
 
     @contextlib.asynccontextmanager
     async def pieces(self, version: Version) -> AsyncIterator[AsyncIterator[bytes]]:

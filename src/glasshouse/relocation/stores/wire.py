@@ -28,6 +28,7 @@ from glasshouse.storage.errors import ObjectConflict, ObjectMissing
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 ANSWER_SECONDS = 60.0
+MAX_WHOLE_BYTES = 16 << 20
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.2
 _HELD_BYTES = 1 << 20
@@ -75,10 +76,14 @@ class Answer:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def whole(self) -> bytes:
-        """The body, all of it."""
-        pieces = []
+        """The body, all of it. Raises Unavailable where it is longer than anybody asks for in one piece."""
+        pieces, size = [], 0
         while piece := await self.more():
             pieces.append(piece)
+            size += len(piece)
+            if size > MAX_WHOLE_BYTES:
+                self._connection.close()
+                raise Unavailable("the store gives more than it has listed; list it anew")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
