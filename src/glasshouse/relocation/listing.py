@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from glasshouse_verify.encoding import JSON, decode_base64
 from glasshouse_verify.errors import FormatError
@@ -56,25 +56,25 @@ def list_archive(to: Destination, directory: Path, meter: Meter | None = None) -
     """List and read everything; the two lists are kept as `rows` and `sealed` in `directory`.
 
     Raises StoreLied where something that landed is not there as it landed, after all of that was forgotten: copy and
-    list again. StorageUnavailable. Only while nobody copies.
+    list again. StorageUnavailable. Only while nobody copies, and before `forget_transfers`.
     """
     shelf = open_shelf(to.archive)
     files.make_directory(directory, mode=0o700)
-    checker = _Checker(to, shelf, meter or Meter(), directory)
-    # The rows of versions are written while the ciphertexts are read; those of ciphertexts follow from the database.
-    rows = keep_list(directory / "rows", checker.lines())
-    if checker.wrong:
-        to.landings.drop([handle for handle, _ in checker.wrong])
-        named = "; ".join(f"{handle[:16]}… {why}" for handle, why in checker.wrong[:_NAMED])
-        raise StoreLied(f"{len(checker.wrong)} objects are not as they landed and have to be copied again: {named}")
-    sealed = keep_list(directory / "sealed", _ciphertexts(to))
+    # The rows of ciphertexts are found on the way, and wait in a file until those of versions are kept.
+    waiting = directory / "sealed.waiting"
+    try:
+        with waiting.open("wb") as aside:
+            checker = _Checker(to, shelf, meter or Meter(), directory, aside)
+            rows = keep_list(directory / "rows", checker.lines())
+        if checker.wrong:
+            to.landings.drop([handle for handle, _ in checker.wrong])
+            named = "; ".join(f"{handle[:16]}… {why}" for handle, why in checker.wrong[:_NAMED])
+            raise StoreLied(f"{len(checker.wrong)} objects are not as they landed and have to be copied again: {named}")
+        with waiting.open("rb") as found:
+            sealed = keep_list(directory / "sealed", found)
+    finally:
+        waiting.unlink(missing_ok=True)
     return Arrival(rows=rows, sealed=sealed, size=checker.size, removed=checker.removed)
-
-
-def _ciphertexts(to: Destination) -> Iterator[bytes]:
-    for one in to.landings.everything():
-        if one.sealed is not None and one.sealed_size is not None:
-            yield format_row(ciphertext_row(one.handle, one.sealed, one.sealed_size)) + b"\n"
 
 
 class Shelf(Protocol):
@@ -152,8 +152,8 @@ def open_shelf(place: ArchivePlace) -> Shelf:
 class _Checker:
     """One walk through listing and database. `size`, `removed` and `wrong` (handle, why) hold once it has ended."""
 
-    def __init__(self, to: Destination, shelf: Shelf, meter: Meter, scratch: Path) -> None:
-        self._to, self._shelf, self._meter, self._scratch = to, shelf, meter, scratch
+    def __init__(self, to: Destination, shelf: Shelf, meter: Meter, scratch: Path, aside: BinaryIO) -> None:
+        self._to, self._shelf, self._meter, self._scratch, self._aside = to, shelf, meter, scratch, aside
         self.size = self.removed = 0
         self.wrong: list[tuple[str, str]] = []
 
@@ -175,6 +175,7 @@ class _Checker:
                 self.wrong.append((one.handle, one.why))
             else:
                 self.size += one.size
+                self._aside.write(one.sealed)
                 yield one.line
         self._meter.add(len(portion), sum(one.size for one in portion))
 
@@ -210,26 +211,26 @@ class _Checker:
         if not found:
             return _Checked(handle=one.handle, why="is not listed")
         try:
-            size, line = self._open(one)
+            return self._open(one)
         except ObjectMissing:
             return _Checked(handle=one.handle, why="is listed and not there")
         except (Unverifiable, KeyDestroyed, FormatError, _Wrong) as error:
             return _Checked(handle=one.handle, why=str(error))
-        return _Checked(handle=one.handle, line=line, size=size)
 
-    def _open(self, one: Landed) -> tuple[int, bytes]:
-        """Size of the content, and the row, from the ciphertext alone."""
+    def _open(self, one: Landed) -> "_Checked":
+        """Both rows, from the ciphertext alone."""
         to, wrapping = self._to, one.transfer or one.wrapping
-        wrapper = to.transfer if one.transfer is not None and to.transfer is not None else to.wrapper
         if wrapping is None:
             raise _Wrong("has no data key")
-        key = wrapper.unwrap(wrapping, handle=one.handle, region=to.region)
+        key = to.wrapper.unwrap(wrapping, handle=one.handle, region=to.region)
         opener = Opener(key, handle=one.handle, region=to.region)
-        ciphertext, content, size = hashlib.sha256(), hashlib.sha256(), 0
+        ciphertext, content, size, sealed_size = hashlib.sha256(), hashlib.sha256(), 0, 0
 
         def pieces() -> Iterator[bytes]:
+            nonlocal sealed_size
             for piece in self._shelf.read(one.handle):
                 ciphertext.update(piece)
+                sealed_size += len(piece)
                 yield piece
 
         for opened in opener.open(pieces()):
@@ -241,7 +242,8 @@ class _Checker:
         row = store_row(to.secret, place, ordinal, content.hexdigest(), size)
         if (row["key"], row["commitment"]) != (one.handle, one.commitment):
             raise _Wrong("opens as another version than landed")
-        return size, format_row(row) + b"\n"
+        sealed = ciphertext_row(one.handle, ciphertext.hexdigest(), sealed_size)
+        return _Checked(handle=one.handle, line=format_row(row) + b"\n", sealed=format_row(sealed) + b"\n", size=size)
 
 
 class _Wrong(Exception):
@@ -252,6 +254,7 @@ class _Wrong(Exception):
 class _Checked:
     handle: str
     line: bytes = b""
+    sealed: bytes = b""
     size: int = 0
     why: str | None = None
 
