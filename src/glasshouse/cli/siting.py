@@ -56,6 +56,7 @@ from glasshouse.regions.site import Configured, SiteStanding
 from glasshouse.regions.surveying import Surveyor
 from glasshouse.regions.vault import INCOMING, BucketVault, DirectoryVault, Vault
 from glasshouse.relocation.course import Course
+from glasshouse.relocation.errors import RelocationError
 from glasshouse.storage.db import Database
 from glasshouse.storage.errors import StorageError
 
@@ -132,7 +133,7 @@ def _watch(
         for notice in notices:
             try:
                 notice(history)
-            except (StorageError, RegionError) as error:
+            except (StorageError, RegionError, RelocationError) as error:
                 _LOG.warning("%s", error)
 
 
