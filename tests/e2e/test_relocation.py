@@ -97,7 +97,8 @@ def moved(nodes: Nodes, customer: Path) -> dict[str, Any]:
         f'[sites.{site}]\nurl = "{(nodes.stage.node(site) / "data" / "vault").as_uri()}"\n'
         for site in ("moscow", *SITES)
     )
-    plan(nodes, "lab", f"{ways}[watch]\nevery = 1\n")
+    plan(nodes, "lab", f'{ways}[watch]\nevery = 1\ntoken = "keys/canary"\ncountry = "AU"\ncategory = "unknown"\n')
+    shutil.copy(customer / "token", nodes.stage.node("lab") / "keys" / "canary")
     told["plan"] = move(nodes, "moscow", "plan", "--log")
     told["early"] = move(nodes, "moscow", "run", "--once", code=1)
     for member in ("lab", "council"):
@@ -124,6 +125,9 @@ def moved(nodes: Nodes, customer: Path) -> dict[str, Any]:
     nodes.stage.stop("moscow", "serve")
     shutil.move(nodes.stage.node("moscow"), nodes.stage.root / "cut-off")
     told["again"] = move(nodes, "lab", "verify")
+    # It is switched on again, and tried.
+    shutil.move(nodes.stage.root / "cut-off", nodes.stage.node("moscow"))
+    nodes.serve("moscow")
     told["watch"] = move(nodes, "lab", "watch")
     return told
 
@@ -194,7 +198,9 @@ def test_the_report_and_the_programme(nodes: Nodes, moved: dict[str, Any], tmp_p
 
 
 def test_nothing_is_left_at_the_old_site(nodes: Nodes, moved: dict[str, Any]) -> None:
-    left = nodes.stage.root / "cut-off"
+    left = nodes.stage.node("moscow")
+    assert moved["watch"]["logged"]["intake-upload"] > 0
+    assert moved["watch"]["alarms"] == 0
     handles = [sent["handle"] for sent in (*moved["before"], moved["during"])]
     assert not any(list((left / "data" / "vault").rglob(handle)) for handle in handles)
     assert not list((left / "keys").glob("wrap-*.aes"))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from glasshouse_verify.codec import Identifier
 from glasshouse_verify.relocation import Step
 from rich.console import Console
 
@@ -14,6 +15,7 @@ from glasshouse.cli.wiring import JsonOption, NodeOption, emit
 from glasshouse.parties.errors import SettingsError
 from glasshouse.regions.peers import Credentials
 from glasshouse.relocation.canaries import (
+    UNREACHED,
     Canary,
     Known,
     intake_canaries,
@@ -25,6 +27,7 @@ from glasshouse.relocation.canaries import (
 from glasshouse.relocation.catalogue import open_catalogue
 from glasshouse.relocation.course import Course
 from glasshouse.relocation.descriptions import read_descriptions
+from glasshouse.relocation.errors import Unavailable
 from glasshouse.relocation.giving import ROWS
 from glasshouse.relocation.lists import check_list
 from glasshouse.relocation.plan import Plan, Way, open_way, read_plan, read_secret
@@ -81,11 +84,15 @@ def _canaries(mover: Mover, plan: Plan, course: Course) -> list[Canary]:
     found: list[Canary] = []
     if way is not None:
         credentials = None if way.credentials is None else read_credentials(node / way.credentials)
-        reader = open_catalogue(way.url, credentials, mover.place / "scratch")
-        writer = None if means is None or means.writer is None else open_way(node, means.writer)
         erased = course.need(Step.ERASURE).predicate
         known = _known(mover, plan, course)
-        found += store_canaries(reader, writer, known, fenced_ms=fence.at_ms, remains=erased.rows.size)
+        try:
+            reader = open_catalogue(way.url, credentials, mover.place / "scratch")
+            writer = None if means is None or means.writer is None else open_way(node, means.writer)
+            found += store_canaries(reader, writer, known, fenced_ms=fence.at_ms, remains=erased.rows.size)
+        except Unavailable:
+            # A directory that is gone; it may come back, and is looked for when the watch is begun again.
+            found.append(Canary(kind=Identifier("store-list"), attempt=lambda: UNREACHED))
     if place is not None and means is not None and means.token is not None:
         if means.country is None or means.category is None:
             raise SettingsError("watch", "names a token alone", "Write country and category beside it.")
