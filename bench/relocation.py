@@ -10,6 +10,7 @@ nothing, commits to nothing, and proves nothing to anybody else. Three S3 server
 import contextlib
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -27,6 +28,7 @@ SHARE = float(os.environ.get("GLASSHOUSE_RELOCATION_SHARE", "1"))
 ROUNDS = int(os.environ.get("GLASSHOUSE_RELOCATION_ROUNDS", "1"))
 SITES = ("zurich-1", "zurich-2")
 MEMORY, MEMORY_BYTES = "/dev/shm", 6 << 30  # noqa: S108  a file system; names in it are not guessed
+PROCESSOR = "processor"
 _PARALLEL = ["--transfers=32", "--checkers=32"]
 _DIRECTORIES = 100
 
@@ -59,27 +61,59 @@ class Measured:
     """Seconds of both, and where ours went."""
 
     def __init__(self, ours: Sequence[Mapping[str, float]], peer: Sequence[Mapping[str, float]]) -> None:
-        self.ours = statistics.median(sum(one.values()) for one in ours)
-        self.peer = statistics.median(sum(one.values()) for one in peer)
+        self.ours = statistics.median(_wall(one) for one in ours)
+        self.peer = statistics.median(_wall(one) for one in peer)
         self.ratio = self.peer / self.ours
         self._parts = (ours[-1], peer[-1])
 
     def __str__(self) -> str:
         mine, theirs = (", ".join(f"{name} {value:.1f}" for name, value in part.items()) for part in self._parts)
-        return f"{self.ours:.1f} s ({mine}), rclone {self.peer:.1f} s ({theirs}), {self.ratio:.2f}"
+        used = self._parts[1][PROCESSOR] / self._parts[0][PROCESSOR]
+        times = f"{self.ours:.1f} s ({mine}), rclone {self.peer:.1f} s ({theirs})"
+        return f"{times}, {self.ratio:.2f}, and {used:.2f} in processor time"
+
+
+def _wall(parts: Mapping[str, float]) -> float:
+    return sum(value for name, value in parts.items() if name != PROCESSOR)
+
+
+@contextlib.contextmanager
+def processor(directory: Path, into: dict[str, float]) -> Iterator[None]:
+    """Processor seconds of what is started and ends meanwhile, and of the servers below a directory."""
+    before = _used(directory)
+    yield
+    into[PROCESSOR] = _used(directory) - before
+
+
+def _used(directory: Path) -> float:
+    """Of children that have ended, and of servers that run."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    running = 0.0
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(directory).encode() in (place / "cmdline").read_bytes():
+                fields = (place / "stat").read_text().rpartition(")")[2].split()
+                running += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return ended.ru_utime + ended.ru_stime + running
 
 
 def measured(program: Path | None, directory: Path, size: int, count: int) -> Measured:
     """Both, alternating, each with empty destinations."""
-    ours, peer = [], []
+    ours: list[Mapping[str, float]] = []
+    peer: list[Mapping[str, float]] = []
     fill(directory / "source" / "files", size, count)
     with s3_server(program, directory / "source") as source:
         rclone_run([remote(source)], directory, ["copy", str(directory / "source" / "files"), f"r0:{BUCKET}"])
         for turn in range(ROUNDS):
             with destinations(program, directory / f"peer-{turn}") as endpoints:
-                peer.append(peer_seconds(directory, source, endpoints))
+                used: dict[str, float] = {}
+                with processor(directory, used):
+                    found = peer_seconds(directory, source, endpoints)
+                peer.append({**found, **used})
             with destinations(program, directory / f"ours-{turn}") as endpoints:
-                ours.append(our_seconds(directory / f"ours-{turn}", source, endpoints, count))
+                with processor(directory, used):
+                    found = our_seconds(directory / f"ours-{turn}", source, endpoints, count)
+                ours.append({**found, **used})
     return Measured(ours, peer)
 
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import uvloop  # noqa: F401  loaded before anything is timed, as in a node that runs
 from glasshouse_verify.codec import Digest, Identifier
 from glasshouse_verify.relocation import draw
 from glasshouse_verify.relocation_check import SAMPLE
@@ -36,6 +37,7 @@ from glasshouse.relocation.lists import RowList, known_list
 from glasshouse.relocation.openings import Opening, VersionFacts
 from glasshouse.relocation.stores.addresses import Credentials, parse_bucket
 from glasshouse.relocation.stores.opening import open_store
+from glasshouse.relocation.stores.s3 import S3Bucket  # noqa: F401
 from glasshouse.storage.db import Database
 from glasshouse.storage.postgres import EmbeddedPostgres
 
