@@ -109,7 +109,7 @@ def test_a_bundle_is_given_to_those_that_take_one(
     capsys.readouterr()
 
 
-@pytest.mark.parametrize("name", ["tag_to_published", "rules_to_countersigned", "page_size"])
+@pytest.mark.parametrize("name", ["tag_to_published", "rules_to_countersigned", "page_size", "karton", "upload_memory"])
 def test_promised_figures_are_there_and_documented(harness: ModuleType, name: str) -> None:
     assert name in harness.benchmarks()
     assert f"python -m bench {name}" in (ROOT / "docs" / "figures.md").read_text()
