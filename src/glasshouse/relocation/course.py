@@ -307,10 +307,14 @@ class Course:
         self._check_not_refused(countersign)
         return countersign
 
-    def _erasable(self, now: int | None) -> list[Record]:
-        countersign, quarantine = self._countersigned(), self.need(Step.QUARANTINE)
+    def _quarantined(self) -> Record:
+        countersign, quarantine = self.need(Step.COUNTERSIGN), self.need(Step.QUARANTINE)
         if countersign.id not in quarantine.predicate.previous:
             raise NotYet(f"{self.id}: no quarantine follows the newest countersignature")
+        return quarantine
+
+    def _erasable(self, now: int | None) -> list[Record]:
+        countersign, quarantine = self._countersigned(), self._quarantined()
         until = max(quarantine.predicate.until, countersign.predicate.time + self.moving.quarantine)
         if now is None or now < until:
             raise NotYet(f"{self.id}: nothing is erased before {utc(until)}, the end of the quarantine")
@@ -371,6 +375,11 @@ class Course:
         elif step == Step.REVEAL:
             for name in sorted(set(self.commitments) - set(self.reveals)):
                 yield Owed(step=step, party=name, site=None, why=f"{name} has not revealed what it committed to")
+        elif step in (Step.COUNTERSIGN, Step.QUARANTINE) and self.last(Step.ERASURE) is None:
+            try:
+                _ = self._countersigned() if step == Step.COUNTERSIGN else self._quarantined()
+            except NotYet as error:
+                yield Owed(step=step, party=party, site=site, why=str(error))
         elif step == Step.ERASURE and self.last(step) is None and self.closing is None:
             yield Owed(step=step, party=Identifier("members"), site=site, why="no charter in force has closed it")
         elif step == Step.WATCH:

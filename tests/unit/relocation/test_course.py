@@ -71,6 +71,19 @@ def test_a_refusal_shows_until_something_follows() -> None:
     assert world.course.state == "arrival"
 
 
+def test_what_a_refusal_undoes() -> None:
+    world = come_to(Step.QUARANTINE)
+    world.say(Step.REFUSAL)
+    assert owed(world) == [(Step.COUNTERSIGN, "lab", None)]
+    world.say(Step.COUNTERSIGN, read=dict.fromkeys(TO, 20_000), full=True)
+    assert owed(world) == [(Step.QUARANTINE, "acme", OLD)]
+    world.close()
+    with pytest.raises(NotYet, match="no quarantine follows the newest countersignature"):
+        world.course.before(Step.ERASURE, "acme", OLD, world.now + 30 * DAY)
+    world.say(Step.QUARANTINE)
+    assert owed(world) == [(Step.ERASURE, "acme", OLD)]
+
+
 # --- what a step names ------------------------------------------------------------------------------------------------
 
 

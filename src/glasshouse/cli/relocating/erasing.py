@@ -54,7 +54,7 @@ def erase(
             told, lines = _survey(mover, course)
             emit(told, "\n".join(lines), as_json=as_json)
             return
-        if course.last(Step.QUARANTINE) is None:
+        if course.last(Step.QUARANTINE) is None or any(one.step == Step.QUARANTINE for one in course.owed()):
             said = mover.log(quarantine(course, party=mover.party, now=int(time.time())))
             course = mover.course()
             until = course.need(Step.QUARANTINE).predicate.until
