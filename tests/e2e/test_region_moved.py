@@ -3,6 +3,7 @@
 The supervision of such a move is told in test_relocation.py; here nobody supervises, and auditors follow.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,8 @@ def judged(nodes: Nodes, customer: Path, receipt: str, words: str) -> bool:
     proof = customer / "proof"
     place = ("--ledger", nodes.url("acme"), "--charter", nodes.stage.pin, "--out", proof)
     if nodes.stage.attempt("receipt", "evidence", receipt, *place, cwd=customer).returncode:
+        return False
+    if json.loads(proof.read_bytes())["inventory"]["predicate"]["site"] not in SITES:
         return False
     given = ("--evidence", proof, "--charter", nodes.stage.pin)
     found = nodes.stage.attempt("receipt", "check", receipt, *given, cwd=customer)

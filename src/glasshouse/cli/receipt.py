@@ -54,8 +54,10 @@ def evidence(
     payload = read_pin(pin)
     charter = follow_pin(ledger, payload).chain.newest.charter
     region = regions_of(charter).get(said.region)
-    urls = [shown.url for shown in region.sites.values()] if region is not None and site is None else [site or ""]
-    proven = _proven(urls, said)
+    # While a region moves, the site that is left may know less than those that take over, or more.
+    places = {} if region is None else {**({} if region.moving is None else region.moving.to), **region.sites}
+    urls = [shown.url for shown in places.values()] if site is None else [site]
+    proven = _proven(urls, said, newest=region is not None and region.moving is not None)
 
     def prove(_inventory: str, _handle: str) -> tuple[ShardProof, ShardProof]:
         return proven.held, proven.erased
@@ -102,17 +104,21 @@ def check(
     raise typer.Exit(int(report.outcome))
 
 
-def _proven(urls: list[str], receipt: Receipt) -> Proven:
-    """The first answer of the sites; raises SiteUnavailable where none answers."""
+def _proven(urls: list[str], receipt: Receipt, *, newest: bool) -> Proven:
+    """The first answer of the sites, or of all the one of the newest inventory. Raises SiteUnavailable."""
     if not any(urls):
         raise SiteUnavailable(f"the charter has no region {receipt.region} any more: name a site by --site")
-    told = []
+    told, found = [], list[Proven]()
     for url in urls:
         try:
-            return fetch_proof(url, receipt.region, receipt.handle)
+            found.append(fetch_proof(url, receipt.region, receipt.handle))
         except SiteUnavailable as error:
             told.append(str(error))
-    raise SiteUnavailable("; ".join(told))
+        if found and not newest:
+            break
+    if not found:
+        raise SiteUnavailable("; ".join(told))
+    return max(found, key=lambda proven: proven.epoch)
 
 
 def _beside(receipt: Path) -> Path:
