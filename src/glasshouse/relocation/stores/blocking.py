@@ -49,11 +49,13 @@ class BlockingReader:
                 answer = self._send(path, query)
                 first = answer.more()
             except (OSError, Unavailable) as error:
-                trouble = error
+                # An error holds its frames, and a frame its variables: nobody would close the connection in time.
+                trouble = error.with_traceback(None)
                 continue
             if answer.status == 200:
                 return self._pieces(first, answer)
             trouble = answered(self._name, answer.status, first + b"".join(self._pieces(b"", answer)), "GET", key)
+            del answer
             if not isinstance(trouble, Unavailable):
                 raise trouble
         raise Unavailable(f"{self._name}: {trouble}") from trouble
