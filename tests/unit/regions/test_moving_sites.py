@@ -2,18 +2,21 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from glasshouse_verify.region import Mode
 from ledgers import until
-from moves import MOVE, NEW, OLD, Move, moving
+from moves import MOVE, NEW, OLD, Departure, Move, moving
 from sites import Site, receipt_of, signing_sites
 
 from glasshouse.regions.errors import Arriving, InvalidInput, Moved, SiteRefused
+from glasshouse.regions.fences import Fence
 from glasshouse.regions.journal import Kind, Note, heads
 from glasshouse.regions.keeping.fencing import fence, fence_of, lag
 from glasshouse.regions.placing import State
+from glasshouse.regions.site import check_site
 from glasshouse.storage.db import Database
 
 LARGE = os.urandom((1 << 20) + 300_000)
@@ -64,6 +67,28 @@ def test_a_lone_site_keeps_no_key_that_it_opens_alone(move: Move) -> None:
     move.old.upload(b"second")
     move.wait()
     until(lambda: move.old.rows(query) == [(0,)])
+
+
+def test_a_site_that_is_to_take_over_is_held_to_the_charter_too(tmp_path: Path) -> None:
+    ground = Departure(tmp_path, replicas=2)
+    configured = ground.configured(NEW[0])
+    with pytest.raises(SiteRefused, match="zurich-1 is no site of the region"):
+        check_site(ground.link, configured)
+    rules = check_site(ground.open(), configured)
+    assert (rules.state, rules.peers, rules.senders) == (State.ARRIVING, (NEW[1],), (NEW[1], OLD))
+    assert (set(rules.rules.sites), rules.rules.replicas, rules.left) == (set(NEW), 2, OLD)
+    old = check_site(ground.link, ground.configured(OLD))
+    assert (old.state, old.peers, old.senders, set(old.callers)) == (State.LEAVING, NEW, (), set(NEW))
+    with pytest.raises(SiteRefused, match=r"keys/peer\.pem"):
+        check_site(ground.link, replace(configured, certificate=b"another"))
+    # What a site that takes over says of itself is no fence of the site that is left.
+    assert check_site(ground.link, configured, {(MOVE, NEW[0]): fenced_by(NEW[0])}).state == State.ARRIVING
+    assert check_site(ground.link, configured, {(MOVE, OLD): fenced_by(OLD)}).state == State.TAKING
+    assert check_site(ground.link, ground.configured(OLD), {(MOVE, OLD): fenced_by(OLD)}).state == State.LEFT
+
+
+def fenced_by(site: str) -> Fence:
+    return Fence(relocation=MOVE, site=site, position=1, fenced_ms=0, opened_ms=None, first_ms=None, refused=0)
 
 
 def test_removals_and_holds_travel(move: Move) -> None:
