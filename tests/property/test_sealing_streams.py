@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sealing import HANDLE, REGION, preamble, reference
 
 from glasshouse.regions.errors import InvalidInput, SealBroken, SealSpent
-from glasshouse.regions.seal import SEALED_SEGMENT_BYTES, SEGMENT_BYTES, TAG_BYTES, Opener, Sealer, sealed_size
+from glasshouse.regions.seal import SEALED_SEGMENT_BYTES, SEGMENT_BYTES, TAG_BYTES, Opener, Sealer
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=20)
 VALUES = st.one_of(
@@ -36,7 +36,7 @@ def test_pieces_make_no_difference(metadata: dict[str, Any], length: int, one: l
     sealer = Sealer(handle=HANDLE, region=REGION, metadata=metadata)
     sealed = b"".join([*map(sealer.update, cut(content, one)), sealer.finish()])
     assert sealed == reference(sealer.key, HANDLE, REGION, preamble(metadata) + content)
-    assert len(sealed) == sealed_size(metadata, length) == sealer.sealed.sealed_size
+    assert len(sealed) == sealer.size_of(length) == sealer.sealed.sealed_size
     opener = Opener(sealer.key, handle=HANDLE, region=REGION)
     assert b"".join(opener.open(cut(sealed, other))) == content
     assert opener.metadata == metadata

@@ -40,7 +40,7 @@ from glasshouse.regions.receipts import Facts
 from glasshouse.regions.renewing import Renewal
 from glasshouse.regions.replica import Replicas
 from glasshouse.regions.replication import Receipt, Receipts, Tell
-from glasshouse.regions.seal import Sealer, new_handle, sealed_size
+from glasshouse.regions.seal import Sealer, new_handle
 from glasshouse.regions.sweeping import sweep
 from glasshouse.regions.vault import Incoming
 from glasshouse.storage.errors import StorageError
@@ -133,16 +133,18 @@ class Intake:
             raise InvalidInput("category", f"{declared.category} is none of the charter's", f"Use one of: {known}.")
         if not self.replication.able:
             await self._until_able(rules)
-        size = sealed_size(declared.metadata, declared.size)
+        handle = new_handle()
+        sealer = Sealer(handle=handle, region=rules.region, metadata=declared.metadata)
+        size = sealer.size_of(declared.size)
         if size <= MAX_RIDER_BYTES and self._memory + size <= MAX_MEMORY_BYTES:
             self._memory += size
-            return Upload(self, declared, None, size)
+            return Upload(self, declared, handle, sealer, None, size)
         known_receipt = await self.run(lambda: self._find(declared))
         if known_receipt is not None:
             raise AlreadyStored(known_receipt)
         try:
-            handle = new_handle()
-            return Upload(self, declared, await self.run(lambda: Incoming(self.place.vault, handle)), 0)
+            incoming = await self.run(lambda: Incoming(self.place.vault, handle))
+            return Upload(self, declared, handle, sealer, incoming, 0)
         except StorageError as error:
             raise Short(f"the site cannot store objects now: {error}", retry_after_seconds=30) from error
 
@@ -253,7 +255,9 @@ class Answers:
 class Upload:
     """One upload under way. One caller at a time; an async context manager: leaving it unfinished discards it."""
 
-    def __init__(self, intake: Intake, declared: Declared, incoming: Incoming | None, memory: int) -> None:
+    def __init__(
+        self, intake: Intake, declared: Declared, handle: str, sealer: Sealer, incoming: Incoming | None, memory: int
+    ) -> None:
         self._intake = intake
         self._declared = declared
         self._incoming = incoming
@@ -261,9 +265,8 @@ class Upload:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._over = False
-        handle = incoming.handle if incoming else new_handle()
         self._handle = handle
-        self._sealer = Sealer(handle=handle, region=intake.place.rules().region, metadata=declared.metadata)
+        self._sealer = sealer
 
     @property
     def position(self) -> int:

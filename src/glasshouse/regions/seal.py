@@ -16,6 +16,7 @@ for good at the first error, and exists in one process, once. Specification: doc
 
 import hashlib
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ LENGTH_BYTES = 4
 MAX_METADATA = SEGMENT_BYTES - LENGTH_BYTES
 _NOT_LAST, _LAST = b"\x00", b"\x01"
 _FINISHED = "it was finished"
+_HANDLE, _REGION = re.compile(r"[0-9a-f]{64}"), re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ def new_handle() -> str:
 
 def object_context(handle: str, region: str) -> bytes:
     """What binds a sealed object and its wrapped key to their place: handle ‖ region. Raises InvalidInput."""
+    if _HANDLE.fullmatch(handle) and _REGION.fullmatch(region):
+        return bytes.fromhex(handle) + region.encode()
     try:
         name, place = str(decode(Digest, handle, "handle")), str(decode(Identifier, region, "region"))
     except FormatError as error:
@@ -94,12 +98,6 @@ def parse_preamble(plaintext: bytes) -> tuple[dict[str, JSON], int]:
     return metadata, end
 
 
-def sealed_size(metadata: Mapping[str, JSON], content_size: int) -> int:
-    """How many bytes the sealed object will have. Raises InvalidInput."""
-    plain = len(format_preamble(metadata)) + content_size
-    return plain + -(-plain // SEGMENT_BYTES) * TAG_BYTES
-
-
 class Sealer:
     """Seals one object, whose content comes in pieces of any size; memory is bounded by a segment and a piece.
 
@@ -113,6 +111,7 @@ class Sealer:
         self._handle, self._region = handle, region
         self._context = object_context(handle, region)
         self._held = bytearray(format_preamble(metadata))
+        self._preamble_size = len(self._held)
         self.key = secrets.token_bytes(KEY_BYTES)
         self._cipher = AESGCM(self.key)
         self._number = 0
@@ -132,6 +131,11 @@ class Sealer:
     def emitted(self) -> int:
         """How many bytes of the sealed object it has given out: what is to be on disk before an upload goes on."""
         return self._sealed_size
+
+    def size_of(self, content_size: int) -> int:
+        """How many bytes the sealed object will have with so much content."""
+        plain = self._preamble_size + content_size
+        return plain + -(-plain // SEGMENT_BYTES) * TAG_BYTES
 
     def update(self, content: bytes | bytearray | memoryview) -> bytes:
         """Take a piece of content; the segments that it completed, perhaps none. Raises SealSpent."""

@@ -21,7 +21,6 @@ from glasshouse.regions.seal import (
     Opener,
     Sealer,
     new_handle,
-    sealed_size,
 )
 
 METADATA: dict[str, Any] = {"category": "suspicious", "kind": "file"}
@@ -78,7 +77,7 @@ def test_what_was_sealed_opens_in_pieces_of_any_size(size: int, step: int) -> No
         sealed_sha256=hashlib.sha256(sealed).hexdigest(),
         sealed_size=len(sealed),
     )
-    assert len(sealed) == sealed_size(METADATA, size)
+    assert len(sealed) == made.size_of(size)
 
 
 def test_the_page_shows_what_opens() -> None:

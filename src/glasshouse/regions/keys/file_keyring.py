@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -28,6 +29,7 @@ from glasshouse.storage.errors import ObjectConflict
 KEY_BYTES = 32
 NONCE_BYTES = 12
 _KEY_SUFFIX, _MARK_SUFFIX = ".aes", ".destroyed"
+_TICK_NANOSECONDS = 2_000_000_000
 
 
 class FileKeyring:
@@ -41,6 +43,7 @@ class FileKeyring:
         self._pattern = re.compile(rf"{re.escape(name)}-([1-9][0-9]{{0,8}})({_KEY_SUFFIX}|{_MARK_SUFFIX})")
         self._lock = threading.Lock()
         self._ciphers: dict[int, AESGCM] = {}
+        self._seen: tuple[int, int] | None = None
         keys, marks = self._listed()
         for number in keys & marks:
             self._erase(number)
@@ -60,7 +63,7 @@ class FileKeyring:
 
     def wrap(self, data_key: bytes, aad: bytes) -> Wrapped:
         """Under the newest key."""
-        number, nonce = self._current(), secrets.token_bytes(NONCE_BYTES)
+        number, nonce = self._newest(), secrets.token_bytes(NONCE_BYTES)
         blob = nonce + self._cipher(number).encrypt(nonce, data_key, aad)
         return Wrapped(key_id=epoch_id(self._name, number), blob=blob)
 
@@ -119,6 +122,20 @@ class FileKeyring:
                 except ValueError:
                     raise KeysUnavailable(f"{path} holds no AES-256 key: it has not {KEY_BYTES} bytes") from None
             return self._ciphers[number]
+
+    def _newest(self) -> int:
+        """As `_current`; the directory is read again only if it has changed."""
+        try:
+            changed = self._directory.stat().st_mtime_ns
+        except OSError as error:
+            raise KeysUnavailable(f"{self._directory}: {error.strerror}") from error
+        seen = self._seen
+        if seen is not None and seen[0] == changed:
+            return seen[1]
+        number = self._current()
+        # What has just changed may change again within the same tick of the file system's clock.
+        self._seen = (changed, number) if time.time_ns() - changed > _TICK_NANOSECONDS else None
+        return number
 
     def _current(self) -> int:
         living = self._living()
