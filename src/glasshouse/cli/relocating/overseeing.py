@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from glasshouse_verify.receipt import Inspection
 from glasshouse_verify.region import Origin
-from glasshouse_verify.relocation import Step
+from glasshouse_verify.relocation import Relocation, Step
 from glasshouse_verify.relocation_check import SAMPLE
 from glasshouse_verify.shards import Sharded, verify_shard
+from glasshouse_verify.statement import Use
 from rich.console import Console
 
 from glasshouse.cli.relocating.group import app
@@ -21,7 +23,7 @@ from glasshouse.regions.inventory_client import fetch_proof
 from glasshouse.relocation.catalogue import open_catalogue
 from glasshouse.relocation.commitments import reveal
 from glasshouse.relocation.course import Course
-from glasshouse.relocation.errors import Refused
+from glasshouse.relocation.errors import NotYet, Refused
 from glasshouse.relocation.examining import Ciphertexts, Found, archive_prefix
 from glasshouse.relocation.giving import ROWS, SOURCE
 from glasshouse.relocation.opening_client import OpeningClient
@@ -120,18 +122,20 @@ class Overseer:
     def _list(self, course: Course) -> Said:
         course.before(Step.LISTING, self._mover.party)
         says = course.need(Step.SOURCE).predicate
-        listed = self._list_site(course, SOURCE, says.rows) if self._is_site else self._list_store(says.rows, says.time)
+        listed = self._list_site(course, SOURCE, says) if self._is_site else self._list_store(says.rows, says.time)
         return self._mover.log(listing(course, listed, party=self._mover.party, now=int(time.time())))
 
-    def _list_site(self, course: Course, name: str, said: Sharded) -> Listed:
-        """Hold the old site's vault against its rows; at the fence to the last object."""
+    def _list_site(self, course: Course, name: str, says: Relocation) -> Listed:
+        """Hold the old site's vault against its rows, and these against the books; at the fence to the last object."""
+        booked = self._booked(course, says)
         extra, fenced = self._mover.place / "extra", name == ROWS
         # What the fence left is the same at every destination, or is no arrival.
         with self._asks(course, next(iter(course.destinations)) if fenced else course.moving.site) as asks:
-            rows = asks.list(name, said)
+            rows = asks.list(name, says.rows or course.rows)
         how = SiteListing(
             site=course.moving.site,
             rows=rows,
+            booked=booked,
             scratch=self._mover.place / "scratch",
             buried=lambda handle: self._buried(course, handle),
             extra=None if fenced else extra,
@@ -139,6 +143,17 @@ class Overseer:
         if fenced and extra.exists():
             check_extra(extra, rows, course.moving.site, how.buried)
         return list_site(self._vault(course.moving.site), how)
+
+    def _booked(self, course: Course, says: Relocation) -> Sharded | None:
+        """What this party's auditor found that inventory to be; None where it audits nothing."""
+        history = course.history
+        if self._mover.party not in history.chain.newest.charter.status.parties:
+            return None
+        for record in history.standing(Use.INSPECTION):
+            found: Inspection = record.predicate
+            if (found.party, found.region, found.epoch) == (self._mover.party, course.region, says.epoch):
+                return found.held
+        raise NotYet(f"{course.id}: the auditor of {self._mover.party} has not inspected inventory {says.epoch} yet")
 
     def _list_store(self, said: Sharded, since: int | None) -> Listed:
         node, plan = self._mover.session.node.directory, self._plan.store
@@ -162,7 +177,7 @@ class Overseer:
         course.before(Step.COUNTERSIGN, self._mover.party)
         fence = course.need(Step.FENCE).predicate
         if self._is_site:
-            self._list_site(course, ROWS, fence.rows)
+            self._list_site(course, ROWS, fence)
         else:
             self._list_store(fence.rows, None)
         old = self._vault(course.moving.site) if self._is_site else None
