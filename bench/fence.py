@@ -93,6 +93,7 @@ class Products:
         destination = destination_of(ground.link, "AU")
         self.sent: list[tuple[str, str, str, float]] = []
         self.failed: list[str] = []
+        self.seconds = 0.0
         self._stop, self._start = threading.Event(), time.monotonic()
         self._directory = directory
         self._clients = [Product(destination, TOKEN) for _ in range(PRODUCTS)]
@@ -124,6 +125,7 @@ class Products:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        self.seconds = time.monotonic() - self._start
         for client in self._clients:
             client.close()
 
@@ -187,6 +189,7 @@ def measured(place: Path, ports: list[int], running: dict[str, Process]) -> Figu
     longest = max(took for _, _, site, took in products.sent if site != "moscow")
     ours = max(refused, by_sites)
     after = len(products.sent) - sent_before
+    rate = len(products.sent) / products.seconds
     return {
         "name": "fence",
         "ours": ours,
@@ -195,11 +198,12 @@ def measured(place: Path, ports: list[int], running: dict[str, Process]) -> Figu
         "unit": "s",
         "target": f"<= {LIMIT_SECONDS:g}",
         "notes": (
-            f"{OBJECTS:,} objects and {WRITES_PER_SECOND} writes/s of {SIZE >> 10} KiB; refused for {refused:.2f} s, by"
-            f" the sites' records {by_sites:.2f} s; the longest write at a new site {longest:.2f} s; caught up in"
-            f" {caught_up:.0f} s; {len(products.sent):,} writes acknowledged ({after:,} after the fence),"
-            f" {counted} refused by the old site,"
-            f" {len(products.failed)} given up, {lost} lost; load average {os.getloadavg()[0]:.1f}"
+            f"{OBJECTS:,} objects, {WRITES_PER_SECOND} writes/s of {SIZE >> 10} KiB offered, {rate:.0f} taken;"
+            f" refused for {refused:.2f} s, by the sites' records {by_sites:.2f} s; the longest write at a new site"
+            f" {longest:.2f} s;"
+            f" caught up in {caught_up:.0f} s; {len(products.sent):,} writes acknowledged, {after:,} after the fence;"
+            f" {counted} refused by the old site, {len(products.failed)} given up, {lost} lost;"
+            f" load average {os.getloadavg()[0]:.1f}"
         ),
     }
 
