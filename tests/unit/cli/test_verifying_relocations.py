@@ -57,7 +57,7 @@ def test_a_move_that_has_not_ended(tmp_path: Path, capsys: pytest.CaptureFixture
     evidence.write_bytes(format_relocation_evidence(world.evidence_of_move()))
     pin.write_bytes(world.pin)
     assert main([str(evidence), "--charter", str(pin)], world.now) == 5
-    assert "? sample     not ended yet: nobody has said countersign" in capsys.readouterr().out
+    assert "? sample     not ended yet: nobody has said reveal" in capsys.readouterr().out
 
 
 def test_the_time_given(files: list[str], world: MoveWorld, capsys: pytest.CaptureFixture[str]) -> None:
