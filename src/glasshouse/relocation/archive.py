@@ -3,12 +3,11 @@
     <vault>/archive/<relocation>/9/9f2c…        in a directory, or under the same keys in a bucket
 
 A vault's own sweeping and scrubbing know nothing of it: what counts here is what has landed (landing.py). What a bucket
-acknowledges is no evidence, so everything that was written is read back, and hashed, before it counts.
+acknowledges is no evidence, so everything that was written is read back, and compared, before it counts.
 """
 
 import asyncio
 import contextlib
-import hashlib
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +43,7 @@ class SealedBytes:
 
 
 class Archive(Protocol):
-    """Sealed objects by handle, within one event loop. What is kept is durable, and was read back and hashed.
+    """Sealed objects by handle, within one event loop. What is kept is durable, and was read back and compared.
 
     An object under a new handle is created only where there is none. What is there then was left by a worker that was
     killed before it landed: it is replaced once `mine` has confirmed that nobody else works on it. Raises StoreLied for
@@ -154,7 +153,7 @@ class _InDirectory:
 
     def _check(self, objects: Mapping[str, SealedBytes]) -> None:
         for handle, one in objects.items():
-            _expect(handle, one.sha256, (self._root / check_handle(handle)[0] / handle).read_bytes())
+            _expect(handle, one.data, (self._root / check_handle(handle)[0] / handle).read_bytes())
 
     async def adopt(self, handle: str, path: Path, sha256: str) -> None:
         """See Archive."""
@@ -192,7 +191,7 @@ class _InBucket:
             await mine()
             await self._wire.put(key, one.data, sha256=one.sha256)
         try:
-            _expect(handle, one.sha256, await self._wire.get(key))
+            _expect(handle, one.data, await self._wire.get(key))
         except ObjectMissing:
             raise StoreLied(f"the store acknowledged {handle[:16]}… and does not have it") from None
 
@@ -208,6 +207,7 @@ class _InBucket:
         return self._root + f"{check_handle(handle)[0]}/{handle}".encode()
 
 
-def _expect(handle: str, sha256: str, found: bytes) -> None:
-    if hashlib.sha256(found).hexdigest() != sha256:
+def _expect(handle: str, written: bytes, found: bytes) -> None:
+    # Every byte against what was sealed, whose digest lands: no hash could say more.
+    if found != written:
         raise StoreLied(f"the store acknowledged {handle[:16]}… and has other bytes")
