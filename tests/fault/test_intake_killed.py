@@ -77,7 +77,8 @@ class Customers:
 
     def wait_for_more(self, count: int = 3 * CUSTOMERS) -> None:
         before = len(self.receipts)
-        until(lambda: len(self.receipts) > before + count, timeout_seconds=60)
+        # Both sites start anew in it, and their databases.
+        until(lambda: len(self.receipts) > before + count, timeout_seconds=120)
 
 
 class Process:
