@@ -148,7 +148,7 @@ def test_a_step_waits_for_those_before(moved: dict[str, Any]) -> None:
     assert moved["early"]["steps"] == []
     assert moved["early"]["waiting"] == "open"
     assert moved["refused"].returncode == 1
-    assert "erased" in moved["refused"].stderr
+    assert "have not closed it" in moved["refused"].stderr
 
 
 def test_products_follow_by_themselves(nodes: Nodes, customer: Path, moved: dict[str, Any]) -> None:
