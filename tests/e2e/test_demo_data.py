@@ -1,4 +1,4 @@
-"""The demo's chapter about data, alone: what it proves, what it leaves behind, and that this checks again offline."""
+"""The demo's chapters about data and its move, alone: what they prove and leave behind, and that it checks offline."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def document(place: Path) -> dict[str, Any]:
-    done = glasshouse("demo", "data", "--json", "--directory", place)
+    done = glasshouse("demo", "relocation", "--json", "--directory", place)
     assert done.returncode == 0, done.stderr[-4000:]
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -35,16 +35,16 @@ def claims(document: dict[str, Any], about: str) -> list[str]:
 
 
 def test_it_proves_what_it_says(document: dict[str, Any]) -> None:
-    assert [chapter["name"] for chapter in document["chapters"]] == ["charter", "data"]
+    assert [chapter["name"] for chapter in document["chapters"]] == ["charter", "data", "relocation"]
     files = claims(document, "files from four countries")
     for country, where in (
-        ("AU", "zurich-1 (CH) and zurich-2 (CH)"),
+        ("AU", "moscow (RU)"),
         ("DE", "zurich-1 (CH) and zurich-2 (CH)"),
         ("US", "zurich-1 (CH) and zurich-2 (CH)"),
-        ("JP", "moscow (RU)"),
+        ("JP", "zurich-1 (CH) and zurich-2 (CH)"),
     ):
         assert any(claim.startswith(f"from {country}, ") and f"durable at {where}" in claim for claim in files), files
-    assert any("moscow answers 421 before a byte is sent: data of AU" in claim for claim in files)
+    assert any("moscow answers 421 before a byte is sent: data of JP" in claim for claim in files)
     away, back, caught_up = claims(document, "a site that is lost and comes back")
     assert "zurich-1 takes nothing in, as the charter says: exit 1" in away
     assert "taken in at both sites" in back
@@ -55,7 +55,7 @@ def test_it_proves_what_it_says(document: dict[str, Any]) -> None:
 
 def test_its_receipt_checks_offline_by_the_commands_that_it_names(document: dict[str, Any], place: Path) -> None:
     """The stage is stopped: nothing is asked of anybody."""
-    followed = [proof for proof in document["proven"] if proof["about"] == "invoice.js, from upload to tombstone"]
+    followed = [proof for proof in document["proven"] if proof["about"] == "seikyusho.js, from upload to tombstone"]
     checks = [proof for proof in followed if "receipt check" in proof["recheck"]]
     assert [("held" in proof["recheck"], "erased" in proof["recheck"]) for proof in checks] == [
         (True, False),
@@ -71,16 +71,31 @@ def test_its_receipt_checks_offline_by_the_commands_that_it_names(document: dict
 def test_receipts_carry_the_signatures_of_their_sites_alone(document: dict[str, Any], place: Path) -> None:
     receipts = {path.stem: parse_envelope(path.read_bytes()) for path in place.glob("customers/*/*.receipt")}
     assert {name: len(receipt.signatures) for name, receipt in receipts.items()} == {
-        "invoice.js": 2,
+        "after-the-fence.js": 2,
+        "during-the-move.js": 1,
+        "invoice.js": 1,
         "rechnung.vbs": 2,
         "resume.hta": 2,
         "second.js": 2,
-        "seikyusho.js": 1,
+        "seikyusho.js": 2,
     }
 
 
 def test_the_report_has_the_picture_in_words_too(document: dict[str, Any], place: Path) -> None:
     report = (place / "report.html").read_text()
-    words = "AU: zurich-1 (CH) and zurich-2 (CH). DE: zurich-1 (CH) and zurich-2 (CH)."
-    assert f"{words} US: zurich-1 (CH) and zurich-2 (CH). JP: moscow (RU)." in report
+    north = "zurich-1 (CH) and zurich-2 (CH)."
+    assert f"AU: moscow (RU). DE: {north} US: {north} JP: {north}" in report
+    assert f"AU: {north}" in report
     assert 'role="img"' in report
+
+
+def test_the_move_is_proven_by_the_commands_that_it_names(document: dict[str, Any], place: Path) -> None:
+    """The stage is stopped: the evidence is all there is."""
+    about = "Australia's move from Moscow to Zurich"
+    assert len(claims(document, about)) == 6
+    (offline,) = [proof for proof in document["proven"] if proof["about"] == about and "offline" in proof["claim"]]
+    done = glasshouse(*offline["recheck"].split()[1:], cwd=place.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (place / "evidence" / "au-2026.html").read_text()
+    assert "Australia has moved, and the old site is empty" in page
+    assert (place / "evidence" / "au-2026.pdf").read_bytes().startswith(b"%PDF-")

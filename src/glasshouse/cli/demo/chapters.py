@@ -13,6 +13,7 @@ from glasshouse.cli.demo.cheats import play_cheats
 from glasshouse.cli.demo.conveyor_move import move_conveyor
 from glasshouse.cli.demo.data import keep_data
 from glasshouse.cli.demo.record import Record, Told, load_record
+from glasshouse.cli.demo.relocation import relocate
 from glasshouse.cli.demo.story import Story
 
 # Half of what the demo's charter gives a status: what lies on the stage still counts as fresh.
@@ -68,6 +69,13 @@ CHAPTERS: dict[str, Chapter] = {
         tell=keep_data,
         needs=("charter",),
         # A proposal that a cheat leaves open and an amendment of this chapter would be two successors of one charter.
+        spoilt_by=("cheats",),
+    ),
+    "relocation": Chapter(
+        title="Australia's data moves from Moscow to Zurich under supervision, and the old site is emptied",
+        tell=relocate,
+        needs=("data",),
+        lasting=True,
         spoilt_by=("cheats",),
     ),
     "cheats": Chapter(

@@ -1,6 +1,6 @@
 """Data of four countries: where it lies, what becomes of it while a site is away, how it is erased, who may look.
 
-Before relocation the site in Moscow still takes Japan's data; that of Australia, Germany and the United States goes to
+Before relocation the site in Moscow still takes Australia's data; that of Germany, Japan and the United States goes to
 two sites in Zurich. The supervisor guards the keys of both regions.
 """
 
@@ -26,7 +26,7 @@ from glasshouse.cli.demo.record import Placed, Proof
 from glasshouse.cli.demo.stage import SUPERVISOR, VENDOR, Cast, answers, free_ports, load
 from glasshouse.cli.demo.story import START_SECONDS, Story
 
-WEST, JAPAN = "west", "japan"
+NORTH, AUSTRALIA = "north", "australia"
 OLD, FIRST, SECOND, CUSTODIAN = "moscow", "zurich-1", "zurich-2", "custodian"
 SECONDS = 90.0
 PARALLEL = 3
@@ -51,28 +51,28 @@ NODES = (
         called=CUSTODIAN,
     ),
 )
-SITES = {OLD: JAPAN, FIRST: WEST, SECOND: WEST}
+SITES = {OLD: AUSTRALIA, FIRST: NORTH, SECOND: NORTH}
 TERMS = f"""\
-[regions.{WEST}]
-name = "Australia, Germany and the United States"
-countries = ["AU", "DE", "US"]
+[regions.{NORTH}]
+name = "Germany, Japan and the United States"
+countries = ["DE", "JP", "US"]
 sites = ["{FIRST}", "{SECOND}"]
 replicas = 2
 when_short = "refuse"
 interval = {QUICK_SECONDS}
 custody = {{mode = "dual", party = "{SUPERVISOR}"}}
-[regions.{WEST}.categories]
+[regions.{NORTH}.categories]
 suspicious = {{kind = "file", retention = 31536000}}
 
-[regions.{JAPAN}]
-name = "Japan, before its data moves"
-countries = ["JP"]
+[regions.{AUSTRALIA}]
+name = "Australia"
+countries = ["AU"]
 sites = ["{OLD}"]
 replicas = 1
 when_short = "refuse"
 interval = {QUICK_SECONDS}
 custody = {{mode = "dual", party = "{SUPERVISOR}"}}
-[regions.{JAPAN}.categories]
+[regions.{AUSTRALIA}.categories]
 suspicious = {{kind = "file", retention = 31536000}}
 """
 
@@ -88,7 +88,7 @@ class Customer:
     @property
     def region(self) -> str:
         """The region that its country belongs to."""
-        return JAPAN if self.country == "JP" else WEST
+        return AUSTRALIA if self.country == "AU" else NORTH
 
 
 AUSTRALIAN, GERMAN, AMERICAN, JAPANESE = CUSTOMERS = (
@@ -101,12 +101,12 @@ AUSTRALIAN, GERMAN, AMERICAN, JAPANESE = CUSTOMERS = (
 
 def keep_data(story: Story) -> None:
     """Bring two regions into the charter, have customers send files, lose a site, erase a file, refuse a look."""
-    plane = _Plane(story)
+    plane = Plane(story)
     plane.found()
     sent = plane.send_all()
     plane.ask_the_wrong_site()
     before = plane.lose_a_site()
-    followed = sent[AUSTRALIAN]
+    followed = sent[JAPANESE]
     plane.check(followed, "held", "it is held as of")
     plane.see_both_agree(before)
     plane.erase(followed, meanwhile=lambda: plane.try_to_look(sent[GERMAN]))
@@ -117,14 +117,16 @@ def keep_data(story: Story) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sent:
+class Sent:
+    """A file that was sent, with its receipt."""
+
     customer: Customer
     handle: str
     number: int
     receipt: Path
 
 
-class _Plane:
+class Plane:
     """The two regions: their nodes, their customers, and what is shown of them."""
 
     def __init__(self, story: Story) -> None:
@@ -170,7 +172,7 @@ class _Plane:
 
     def _interval(self, seconds: int) -> Path:
         patch = self.stage.root / "scratch" / "interval.json"
-        patch.write_text(json.dumps({"regions": {name: {"interval": seconds} for name in (WEST, JAPAN)}}))
+        patch.write_text(json.dumps({"regions": {name: {"interval": seconds} for name in (NORTH, AUSTRALIA)}}))
         return patch
 
     def _serve(self) -> None:
@@ -181,6 +183,11 @@ class _Plane:
         for node in (CUSTODIAN, *SITES):
             self._await_serving(node)
 
+    def serve_again(self) -> None:
+        """Start what an earlier run has left, on a stage that is gone on with."""
+        if f"{OLD}-serve" not in self.stage.processes:
+            self._serve()
+
     def _await_serving(self, node: str) -> None:
         self.stage.wait(f"{node} serves", lambda: answers(self._url(node)), START_SECONDS)
 
@@ -190,7 +197,7 @@ class _Plane:
 
     def _prove_charter(self) -> None:
         version = self.story.onlooker().chain.newest.charter.version
-        text = f"charter {version} sends data of AU, DE and US to {FIRST} and {SECOND} (CH), of JP to {OLD} (RU)"
+        text = f"charter {version} sends data of DE, JP and US to {FIRST} and {SECOND} (CH), of AU to {OLD} (RU)"
         again = f"glasshouse charter history --ledger {self.stage.ledger_url} --charter .demo/charter.json"
         self._prove("regions", "where it may live", text, "acme, council", again)
 
@@ -198,7 +205,7 @@ class _Plane:
 
     def _profile(self, customer: Customer) -> None:
         words = ("--country", customer.country, "--charter", self.stage.pin)
-        self.stage.run("customer", "profile", self._place(customer), *words)
+        self.stage.run("customer", "profile", self.customer(customer), *words)
 
     def _enrol_all(self) -> None:
         """At one site, which makes the token, and then at the others of its region, which learn its digest.
@@ -206,7 +213,7 @@ class _Plane:
         Commands at one node follow each other.
         """
         with ThreadPoolExecutor(1) as elsewhere, ThreadPoolExecutor(len(CUSTOMERS)) as pool:
-            regions = {region: [one for one in CUSTOMERS if one.region == region] for region in (WEST, JAPAN)}
+            regions = {region: [one for one in CUSTOMERS if one.region == region] for region in (NORTH, AUSTRALIA)}
             first = [pool.submit(self._enrol, customers, elsewhere) for customers in regions.values()]
             for done in [later for one in first for later in one.result()]:
                 done.result()
@@ -214,7 +221,7 @@ class _Plane:
     def _enrol(self, customers: Iterable[Customer], elsewhere: Executor) -> list[Future[str]]:
         begun = []
         for customer in customers:
-            place = self._place(customer)
+            place = self.customer(customer)
             key = (place / "customer.pub").read_text().strip()
             words = ("customer", "add", customer.name, "--country", customer.country, "--key", key, "--json")
             first, *others = (self.stage.node(site) for site, region in SITES.items() if region == customer.region)
@@ -223,16 +230,17 @@ class _Plane:
             begun += [elsewhere.submit(self.stage.run, *words, *digest, "--node", site) for site in others]
         return begun
 
-    def _place(self, customer: Customer) -> Path:
+    def customer(self, customer: Customer) -> Path:
+        """A customer's directory."""
         return self.customers / customer.name
 
-    def send_all(self) -> dict[Customer, _Sent]:
+    def send_all(self) -> dict[Customer, Sent]:
         """Each customer sends its file; the charter alone says where to. What the receipts show is kept."""
         self.story.say("customers in AU, DE, US and JP send a suspicious file each")
-        sent = dict(zip(CUSTOMERS, self._each(lambda one: self._send(one, one.file), CUSTOMERS), strict=True))
+        sent = dict(zip(CUSTOMERS, self._each(lambda one: self.send(one, one.file), CUSTOMERS), strict=True))
         for customer, one in sent.items():
-            self._check_signers(one)
             sites = sorted(site for site, region in SITES.items() if region == customer.region)
+            self.check_signers(one, sites)
             self.story.placed.extend(
                 Placed(country=customer.country, site=site, jurisdiction=_jurisdiction(site)) for site in sites
             )
@@ -244,43 +252,43 @@ class _Plane:
             self._prove("files", "sent", text, VENDOR, f"glasshouse receipt show {self._shown(one.receipt)}")
         return sent
 
-    def _send(self, customer: Customer, name: str) -> _Sent:
+    def send(self, customer: Customer, name: str) -> Sent:
         """Raises DemoFailed where no site takes it."""
         return self._taken(customer, name, self.stage.run(*self._submit(customer, name), "--json"))
 
-    def _taken(self, customer: Customer, name: str, said: str) -> _Sent:
+    def _taken(self, customer: Customer, name: str, said: str) -> Sent:
         """What `glasshouse submit` says it has sent; the receipt is kept beside the file under a name for people."""
         (made,) = load(said)["files"]
-        receipt = self._place(customer) / f"{name}.receipt"
+        receipt = self.customer(customer) / f"{name}.receipt"
         shutil.copy(made["receipt"], receipt)
-        return _Sent(customer=customer, handle=made["handle"], number=made["number"], receipt=receipt)
+        return Sent(customer=customer, handle=made["handle"], number=made["number"], receipt=receipt)
 
-    def _check_signers(self, sent: _Sent) -> None:
-        """Every site of the region, and no other, has signed that it holds the object; raises DemoFailed."""
+    def check_signers(self, sent: Sent, sites: Iterable[str]) -> None:
+        """These sites, and no others, have signed that they hold the object; raises DemoFailed."""
         charter = self.story.onlooker().chain.newest.charter
         keys = map(charter.key, verified_keyids(charter, parse_envelope(sent.receipt.read_bytes())))
         signed = {str(key.site) for key in keys if key is not None}
-        if signed != {site for site, region in SITES.items() if region == sent.customer.region}:
+        if signed != set(sites):
             raise DemoFailed(f"a receipt of {sent.customer.country} is signed at {', '.join(sorted(signed))}")
 
     def _submit(self, customer: Customer, name: str) -> tuple[str | Path, ...]:
-        file = self._place(customer) / name
+        file = self.customer(customer) / name
         if file not in self._written:
             file.write_text(f"// {customer.name} found this at {time.time_ns()}\n")
             self._written.add(file)
-        return ("submit", file, "--category", "suspicious", "--customer", self._place(customer))
+        return ("submit", file, "--category", "suspicious", "--customer", self.customer(customer))
 
     # --- scenes -------------------------------------------------------------------------------------------------
 
     def ask_the_wrong_site(self) -> None:
-        """Announce a gibibyte of Australian data in Moscow, and read the answer before a byte of it is sent."""
+        """Announce a gibibyte of Japanese data in Moscow, and read the answer before a byte of it is sent."""
         url, path = self._url(OLD), f"/intake/v1/files/{'0' * 64}"
         parts = urlsplit(url)
         http = HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
         try:
             http.putrequest("PUT", path)
             http.putheader("Content-Length", str(WRONG_BYTES))
-            http.putheader("Glasshouse-Country", AUSTRALIAN.country)
+            http.putheader("Glasshouse-Country", JAPANESE.country)
             http.endheaders()
             answer = http.getresponse()
             said = json.loads(answer.read())
@@ -289,37 +297,37 @@ class _Plane:
         if answer.status != MISDIRECTED or self._url(FIRST) not in f"{said}":
             raise DemoFailed(f"{OLD} answers {answer.status} to data of another region: {said}")
         text = f"the site {OLD} answers {answer.status} before a byte is sent: {said['error']}. {said['fix']}"
-        again = f"curl -i -X PUT -H 'Glasshouse-Country: AU' {url}{path}"
+        again = f"curl -i -X PUT -H 'Glasshouse-Country: JP' {url}{path}"
         self._prove("files", "a wrong site", text, OLD, again)
 
     def lose_a_site(self) -> int:
         """Kill one of two sites, be refused, start it again, be taken in; the newest inventory of before."""
         name, before = "second.js", self._epoch()
-        self.story.say(f"{SECOND} is killed; {AUSTRALIAN.name} sends another file meanwhile")
+        self.story.say(f"{SECOND} is killed; {JAPANESE.name} sends another file meanwhile")
         process = self.stage.processes.pop(f"{SECOND}-serve")
         process.kill()
         process.wait()
-        refused = self.stage.attempt(*self._submit(AUSTRALIAN, name))
+        refused = self.stage.attempt(*self._submit(JAPANESE, name))
         words = next((words for words in SHORT if words in refused.stderr), None)
         if refused.returncode != 1 or words is None:
             raise DemoFailed(f"with one site of two {name} is not refused: {refused.stdout}{refused.stderr}")
-        place = self._place(AUSTRALIAN)
+        place = self.customer(JAPANESE)
         text = f"with {SECOND} killed {FIRST} takes nothing in, as the charter says: exit {refused.returncode}, {words}"
         again = f"glasshouse submit {self._shown(place / name)} --customer {self._shown(place)}"
         self._prove("loss", "away", text, FIRST, again)
         self.story.say(f"{SECOND} comes back and catches up by itself")
         self.stage.start(SECOND, "serve")
         self._await_serving(SECOND)
-        taken: list[_Sent] = []
+        taken: list[Sent] = []
 
         def accepted() -> bool:
-            done = self.stage.attempt(*self._submit(AUSTRALIAN, name), "--json")
+            done = self.stage.attempt(*self._submit(JAPANESE, name), "--json")
             if done.returncode == 0:
-                taken.append(self._taken(AUSTRALIAN, name, done.stdout))
+                taken.append(self._taken(JAPANESE, name, done.stdout))
             return bool(taken)
 
         self.stage.wait("intake after the site's return", accepted, SECONDS)
-        self._check_signers(taken[0])
+        self.check_signers(taken[0], (FIRST, SECOND))
         text = f"the site {SECOND} is back, and the same file is taken in at both sites: receipt {taken[0].number}"
         again = f"glasshouse receipt show {self._shown(taken[0].receipt)}"
         self._prove("loss", "back", text, VENDOR, again)
@@ -347,17 +355,17 @@ class _Plane:
 
     def _inventories(self) -> Iterable[Inventory]:
         standing = (record.predicate for record in self.story.onlooker().standing(Use.INVENTORY))
-        return (said for said in standing if said.region == WEST)
+        return (said for said in standing if said.region == NORTH)
 
     def _inspections(self) -> Iterable[Inspection]:
         """What the supervisor says of inventories that both Zurich sites have logged."""
         standing = (record.predicate for record in self.story.onlooker().standing(Use.INSPECTION))
-        return (said for said in standing if (said.region, said.party) == (WEST, SUPERVISOR))
+        return (said for said in standing if (said.region, said.party) == (NORTH, SUPERVISOR))
 
-    def erase(self, sent: _Sent, meanwhile: Callable[[], None]) -> None:
+    def erase(self, sent: Sent, meanwhile: Callable[[], None]) -> None:
         """The customer has a file erased under its own signature; something else happens until that is inventoried."""
         self.story.say(f"{sent.customer.name} has {sent.customer.file} erased")
-        place = self._place(sent.customer)
+        place = self.customer(sent.customer)
         self.stage.run("uploads", "erase", sent.handle, "--customer", place)
         erased = time.time()
         text = f"at the request of {sent.customer.name}, signed by its own key, {sent.customer.file} is removed"
@@ -371,10 +379,10 @@ class _Plane:
 
         self.stage.wait("an inspected inventory after the erasure", told, SECONDS)
 
-    def check(self, sent: _Sent, name: str, words: str) -> None:
+    def check(self, sent: Sent, name: str, words: str) -> None:
         """Fetch the evidence of a receipt and check it offline, until an inspected inventory covers it."""
         self.story.say(f"{sent.customer.name} checks its receipt offline: {name}")
-        evidence, pin = self._place(sent.customer) / f"{name}.evidence", ("--charter", self.stage.pin)
+        evidence, pin = self.customer(sent.customer) / f"{name}.evidence", ("--charter", self.stage.pin)
         last: dict[str, Any] = {}
 
         def verified() -> bool:
@@ -399,7 +407,7 @@ class _Plane:
         text = f"receipt check exits {last['exit']}: {'; '.join(claim['text'] for claim in shown)}"
         self._prove("followed", name, text, by, again)
 
-    def try_to_look(self, sent: _Sent) -> None:
+    def try_to_look(self, sent: Sent) -> None:
         """Somebody at a site tries to open a file without approval; the refusal stands in the ledger."""
         self.story.say(f"somebody at {FIRST} tries to read {sent.customer.file} without approval")
         words = ("access", "try", sent.handle, "--node", self.stage.node(FIRST))
@@ -430,7 +438,7 @@ _TITLES = {
     "regions": "where data may live",
     "files": "files from four countries",
     "loss": "a site that is lost and comes back",
-    "followed": f"{AUSTRALIAN.file}, from upload to tombstone",
+    "followed": f"{JAPANESE.file}, from upload to tombstone",
     "looks": "who may look",
 }
 
