@@ -37,7 +37,7 @@ def test_the_whole_process(files: list[str], world: MoveWorld) -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.startswith(f"VERIFIED  {files[0]}\n")
-    assert "✔ sample     lab read 4603 objects at each site" in run.stdout
+    assert "✔ sample     lab read at each site 4603 draws" in run.stdout
     assert "No cryptography shows that no copy exists" in run.stdout
 
 

@@ -64,7 +64,7 @@ def test_the_whole_answer(source: Origin) -> None:
     )
     assert said["source"] == "moscow (RU) and lab list 20000 rows, 81920000 bytes"
     assert said["arrival"] == "zurich-1 (CH), zurich-2 (CH) each list the 20000 rows that moscow had at the fence"
-    sample = "lab read 4603 objects at each site, drawn: that finds 1 bad one in 1000 with 99 %"
+    sample = "lab read at each site 4603 draws, which find 1 bad in 1000 with 99 %"
     assert said["sample"] == sample
     erased = world.course.need(Step.ERASURE).predicate.time
     assert said["erasure"] == f"nothing is at moscow since {utc(erased)}; after that {sample}"
@@ -95,7 +95,7 @@ def test_everything_read_is_said_so() -> None:
     world = before(Step.COUNTERSIGN)
     world.say(Step.COUNTERSIGN, read=dict.fromkeys(TO, 20_000), full=True)
     said = {claim.claim: claim.text for claim in goes_on(world, Step.COUNTERSIGN).claims}
-    assert said["sample"] == "lab read 20000 objects at each site"
+    assert said["sample"] == "lab read at each site 20000 objects"
 
 
 def test_what_was_refused_once_and_read_in_full_then() -> None:

@@ -251,5 +251,5 @@ class _Check(Ground):
         must(says.seed == seed_of(rows, secrets, after), f"{says.party} drew from another seed than the secrets make")
         least, enough = min(says.read.get(site, 0) for site in self._sites), rows.size if says.full else SAMPLE
         must(least >= enough, f"{says.party} read {least} objects, and {enough} were to be read", Undecided)
-        how = "" if says.full else f", drawn: that finds 1 bad one in {int(1 / (1 - 0.01 ** (1 / least)))} with 99 %"
-        return Claim(text=f"{says.party} read {least} objects at each site{how}", by=tuple(secrets), when=says.time)
+        how = "objects" if says.full else f"draws, which find 1 bad in {int(1 / (1 - 0.01 ** (1 / least)))} with 99 %"
+        return Claim(text=f"{says.party} read at each site {least} {how}", by=tuple(secrets), when=says.time)

@@ -1,7 +1,9 @@
 """The proof that a region has left a site, without which no key service destroys its last key epoch.
 
     opened    a charter of the chain has the relocation in its region's `moving`, from this site
-    closed    the next one has not, and by the newest charter the site is in no region, and nothing moves from it
+    closed    the next one has not, and by the newest charter the site is not in that region, nor left by it again
+
+A data centre has a node, and keys, for each region; so what other regions have there is nothing to this one.
 
 Every link of the chain stands by the vote of the members' quorum (`glasshouse_verify.charter.Chain`).
 """
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from glasshouse_verify.charter import Chain, Charter, Link
+from glasshouse_verify.codec import Identifier
 from glasshouse_verify.errors import VerifyError
 from glasshouse_verify.region import Moving, Origin, Region, regions_of
 
@@ -38,11 +41,13 @@ class Closed:
             newest = regions_of(self.chain.newest.charter)
         except VerifyError as error:
             raise _refused(f"the newest charter breaks a rule: {error}") from error
-        for name, region in newest.items():
-            if region.moving is not None and region.moving.site == self.site:
-                raise _refused(f"the region {name} moves from {self.site}")
-            if self.moving.source == Origin.SITE and self.site in region.places:
-                raise _refused(f"{self.site} is a site of the region {name}")
+        region = newest.get(Identifier(self.region))
+        if region is None:
+            return
+        if region.moving is not None and region.moving.site == self.site:
+            raise _refused(f"the region {self.region} moves from {self.site}")
+        if self.moving.source == Origin.SITE and self.site in region.places:
+            raise _refused(f"{self.site} is a site of the region {self.region}")
 
     @property
     def link(self) -> Link:
