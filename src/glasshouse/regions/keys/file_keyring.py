@@ -93,7 +93,7 @@ class FileKeyring:
         """Mark, overwrite, remove."""
         number = number_to_destroy(self._name, key_id, self._living(), closed=closed, ended=self._ended())
         if number is not None:
-            files.create(self._path(number, _MARK_SUFFIX), b"destroyed\n")
+            files.create(self._path(number, _MARK_SUFFIX), b"destroyed\n", mode=0o600)
             self._erase(number)
 
     def _erase(self, number: int) -> None:
