@@ -5,7 +5,6 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from glasshouse.regions.inventory import Inventories
 from glasshouse.regions.placing import Place
 from glasshouse.regions.vault import Vault
 from glasshouse.storage.db import Database
-from glasshouse.storage.postgres import EmbeddedPostgres
 
 NAMES = ("zurich-1", "zurich-2", "zurich-3")
 LARGE = 3 << 20
@@ -40,12 +38,6 @@ class Growing(Ground):
     def place(self, name: str, database: Database, vault: Vault | None = None) -> Place:
         place = super().place(name, database, vault)
         return replace(place, rules=lambda: self.rules(name), custodian=lambda: self.opener)
-
-
-@pytest.fixture(scope="module")
-def third_database(memory_path: Path) -> Iterator[Database]:
-    with EmbeddedPostgres(memory_path / "third-postgres") as server, Database(server.dsn) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -134,7 +126,7 @@ def test_a_third_site_joins_while_the_others_serve(tmp_path: Path, databases: tu
         until(lambda: all(site.rows(transfers) == [(0,)] for site in (one, two)))
         ground.members = NAMES
         three = stack.enter_context(running_site(ground, NAMES[2], databases[2]))
-        until(lambda: known(one, *NAMES[1:]) and known(two, NAMES[0], NAMES[2]))
+        until(lambda: known(one, *NAMES[1:]) and known(two, NAMES[0], NAMES[2]) and known(three, *NAMES[:2]))
         until(lambda: same_journals(one, two, three))
         receipts += [site.upload(b"after that, says %s" % site.name.encode()).receipt for site in (one, two, three)]
         until(lambda: same_journals(one, two, three))
