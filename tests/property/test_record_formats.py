@@ -15,6 +15,7 @@ from glasshouse_verify.codec import decode, encode
 from glasshouse_verify.encoding import MAX_INTEGER, format_json, parse_json
 from glasshouse_verify.errors import FormatError, VerifyError
 from glasshouse_verify.receipt import Inspection, Inventory
+from glasshouse_verify.relocation import _MEMBERS, SECRET_BYTES, Relocation, Step
 from glasshouse_verify.shards import MAX_DEPTH, Sharded
 from glasshouse_verify.statement import Rebuild, Release, Use, Verdict, make_statement, parse_statement
 from hypothesis import HealthCheck, given, reject, settings
@@ -76,7 +77,7 @@ def records(draw: st.DrawFn, kind: Any) -> Any:
     hints = get_type_hints(kind)
     given_members = {}
     for field in fields(kind):
-        if field.default is MISSING or draw(st.booleans()):
+        if field.default is MISSING or kind is Relocation or draw(st.booleans()):
             given_members[field.name] = draw(values(hints[field.name]))
     return build(kind, given_members)
 
@@ -94,10 +95,24 @@ def build(kind: Any, given_members: dict[str, Any]) -> Any:
         given_members["epoch"] = max(2, given_members["epoch"]) if given_members.get("previous") else 1
     if kind is Inspection:
         given_members["inventories"] = tuple(sorted(set(given_members["inventories"])))
+    if kind is Relocation:
+        given_members = bent(given_members)
     try:
         return kind(**given_members)
     except FormatError:
         reject()
+
+
+def bent(members: dict[str, Any]) -> dict[str, Any]:
+    """A step of a move with the members of that step alone; those that it may do without stand in every other one."""
+    step, optional = members["step"], members["time"] % 2 == 0
+    allowed = {name.rstrip("?") for name in _MEMBERS[step].split() if optional or not name.endswith("?")}
+    always = {"party", "region", "relocation", "step", "time"}
+    begins = step in (Step.PROGRAMME, Step.SCOPE)
+    found = {name: value for name, value in members.items() if name in always | allowed}
+    if "secret" in found:
+        found["secret"] = found["secret"].ljust(SECRET_BYTES, b"s")[:SECRET_BYTES]
+    return {**found, "previous": () if begins else tuple(sorted(set(members["previous"])))}
 
 
 LIMITS = settings(
