@@ -10,7 +10,8 @@ import pytest
 ED25519_SINCE = 137
 
 
-@pytest.fixture(scope="session")
+# While it is driven an event loop runs in this thread, and tests of other modules need one of their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium") or shutil.which("google-chrome")
