@@ -16,7 +16,7 @@ from glasshouse_verify.statement import Use
 from rich.console import Console
 
 from glasshouse.cli.relocating.group import app
-from glasshouse.cli.relocating.steps import MoveArgument, Mover, Said, open_mover, patiently
+from glasshouse.cli.relocating.steps import MoveArgument, Mover, Said, open_mover, patiently, stands
 from glasshouse.cli.wiring import JsonOption, NodeOption, emit
 from glasshouse.parties.errors import SettingsError
 from glasshouse.regions.inventory_client import fetch_proof
@@ -67,7 +67,7 @@ def verify(
             said += _do(mover, step, turn, once=once)
             if said and said[-1].step == Step.REFUSAL:
                 break
-        waiting = [step for step, _ in turns if not _stands(mover, mover.course(), step)]
+        waiting = [step for step, _ in turns if not stands(mover, mover.course(), step)]
     steps = [{"step": one.step, "statement": one.statement, "entry": one.entry} for one in said]
     document = {"schema": "glasshouse.relocation-verify/v1", "steps": steps, "waiting": waiting}
     lines = [f"{one.step} at entry {one.entry}" for one in said] or ["nothing to be done now"]
@@ -83,16 +83,9 @@ def _do(mover: Mover, step: Step, turn: Callable[[Course], Said], *, once: bool)
             Console(stderr=True, log_path=False).log(f"refused: {error}")
             return mover.log(refusal(course, error.faults, party=mover.party, now=int(time.time())))
 
-    said = patiently(mover, lambda course: _stands(mover, course, step), work, once=once)
+    said = patiently(mover, lambda course: stands(mover, course, step), work, once=once)
     if said is not None:
         yield said
-
-
-def _stands(mover: Mover, course: Course, step: Step) -> bool:
-    """Whether this party has taken the step; a countersignature waits for a full reading after a refusal."""
-    if step == Step.REVEAL:
-        return mover.party in course.reveals
-    return course.last(step) is not None
 
 
 def _reveal(mover: Mover, course: Course) -> Said:

@@ -15,7 +15,7 @@ from glasshouse_verify.statement import Use
 from glasshouse.cli.beside import open_beside
 from glasshouse.cli.relocating.emptying import OldStoreSite, StoreDestination
 from glasshouse.cli.relocating.group import app
-from glasshouse.cli.relocating.steps import MoveArgument, Mover, Said, open_mover, patiently
+from glasshouse.cli.relocating.steps import MoveArgument, Mover, Said, open_mover, patiently, stands
 from glasshouse.cli.wiring import JsonOption, NodeOption, emit
 from glasshouse.parties.errors import SettingsError
 from glasshouse.regions.fences import Fence
@@ -50,7 +50,7 @@ def run(
         course = mover.course()
         turns = _turns(mover, course, may_fence=may_fence)
         said = list(_run(mover, turns, once=once))
-        waiting = next((step for step, _ in turns if not _stands(mover, mover.course(), step)), None)
+        waiting = next((step for step, _ in turns if not stands(mover, mover.course(), step)), None)
     steps = [{"step": one.step, "statement": one.statement, "entry": one.entry} for one in said]
     told = {"schema": "glasshouse.relocation-run/v1", "steps": steps, "waiting": waiting}
     lines = [f"{one.step} at entry {one.entry}" for one in said]
@@ -71,15 +71,9 @@ def _turns(mover: Mover, course: Course, *, may_fence: bool) -> list[tuple[Step,
 
 def _run(mover: Mover, turns: list[tuple[Step, Turn]], *, once: bool) -> Iterator[Said]:
     for step, turn in turns:
-        said = patiently(mover, lambda course, step=step: _stands(mover, course, step), turn, once=once)  # type: ignore[misc]
+        said = patiently(mover, lambda course, step=step: stands(mover, course, step), turn, once=once)  # type: ignore[misc]
         if said is not None:
             yield said
-
-
-def _stands(mover: Mover, course: Course, step: Step) -> bool:
-    if step == Step.ARRIVAL:
-        return mover.site in course.arrivals
-    return course.last(step) is not None
 
 
 class OldSite:

@@ -118,8 +118,17 @@ def _signer(session: Session, purpose: str | None) -> Signer:
     raise SettingsError("node.toml", "has no key that may speak in a move", fix)
 
 
+def stands(mover: Mover, course: Course, step: Step) -> bool:
+    """Whether a step stands; an arrival or a reveal, that of this party."""
+    if step == Step.ARRIVAL:
+        return mover.site in course.arrivals
+    if step == Step.REVEAL:
+        return mover.party in course.reveals
+    return course.last(step) is not None
+
+
 def patiently(
-    mover: Mover, stands: Callable[[Course], bool], turn: Callable[[Course], Said], *, once: bool
+    mover: Mover, done: Callable[[Course], bool], turn: Callable[[Course], Said], *, once: bool
 ) -> Said | None:
     """Take a turn as soon as what it follows on is there; None where it stands already, or with `once` cannot be taken.
 
@@ -129,7 +138,7 @@ def patiently(
     while True:
         try:
             course = mover.course()
-            return None if stands(course) else turn(course)
+            return None if done(course) else turn(course)
         except (NotYet, *_AWAY) as error:
             if once and isinstance(error, NotYet):
                 return None

@@ -23,11 +23,6 @@ def new_key() -> bytes:
     return _PREFIX + secrets.token_hex(16).encode()
 
 
-def is_probe(key: bytes) -> bool:
-    """Whether a key is one that a probe has made."""
-    return key.startswith(_PREFIX)
-
-
 def probe(store: Store, *, versions: bool | None, locks: bool | None) -> Capabilities:
     """Ask a store. `versions` and `locks`: what it says of them itself, None where it does not say.
 
